@@ -1,0 +1,69 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Warnings are errors in every target of this package; strict concurrency comes with the language mode.
+let swiftSettings: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+let cSettings: [CSetting] = [.treatAllWarnings(as: .error)]
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+/// A module map over one Debian library, found through pkg-config.
+func systemLibrary(_ name: String, pkgConfig: String, apt: String, brew: String) -> Target {
+    .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt]), .brew([brew])])
+}
+
+func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+func executable(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(
+        name: name, dependencies: dependencies + ["CommandLineSupport", argumentParser],
+        swiftSettings: swiftSettings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(
+        name: name, dependencies: dependencies + ["TensorCore", "TestSupport"], path: "Tests/\(name)",
+        swiftSettings: swiftSettings)
+}
+
+let package = Package(
+    name: "lamina",
+    products: [
+        .executable(name: "lamina-convert", targets: ["Convert"]),
+        .executable(name: "lamina-quantize", targets: ["Quantize"]),
+        .executable(name: "lamina-verify", targets: ["Verify"]),
+        .executable(name: "lamina-run", targets: ["Run"]),
+        .library(name: "LayerStore", targets: ["LayerStore"]),
+        .library(name: "Inference", targets: ["Inference"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    ],
+    targets: [
+        systemLibrary("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev", brew: "zstd"),
+        systemLibrary("CXXHash", pkgConfig: "libxxhash", apt: "libxxhash-dev", brew: "xxhash"),
+        systemLibrary("CCrypto", pkgConfig: "libcrypto", apt: "libssl-dev", brew: "openssl@3"),
+        systemLibrary("CPCRE2", pkgConfig: "libpcre2-8", apt: "libpcre2-dev", brew: "pcre2"),
+        systemLibrary("CHDF5Library", pkgConfig: "hdf5", apt: "libhdf5-dev", brew: "hdf5"),
+        systemLibrary("COpenBLAS", pkgConfig: "openblas", apt: "libopenblas-dev", brew: "openblas"),
+        .target(name: "CSystem", cSettings: cSettings),
+        .target(name: "CKernels", cSettings: cSettings),
+        .target(name: "CHDF5", dependencies: ["CHDF5Library"], cSettings: cSettings),
+
+        library("TensorCore", ["CSystem", "CCrypto", "CXXHash"]),
+        library("Checkpoint", ["TensorCore"]),
+        library("LayerStore", ["TensorCore", "CKernels", "CZstd"]),
+        library("StoreWriter", ["LayerStore", "CHDF5", "CKernels", "CSystem"]),
+        library("Text", ["TensorCore", "CPCRE2"]),
+        library("Inference", ["LayerStore", "CKernels", "CSystem"]),
+        library("CommandLineSupport", ["TensorCore", "LayerStore", "CKernels", "CSystem", argumentParser]),
+
+        executable("Convert", ["Checkpoint", "StoreWriter", "Inference", "Text", "CSystem"]),
+        executable("Quantize", ["StoreWriter"]),
+        executable("Verify", ["LayerStore", "CKernels", "CSystem"]),
+        executable("Run", ["Inference", "Text", "CKernels", "CSystem"]),
+    ],
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .c11
+)

@@ -1,0 +1,94 @@
+import Checkpoint
+import Inference
+import LayerStore
+import StoreWriter
+import TensorCore
+import Text
+
+/// Joins a checkpoint with the architecture table: what goes where, and what is kept beside it.
+struct ConversionPlanner {
+    let checkpoint: CheckpointFolder
+    /// `nil`: the standard codec of each dtype.
+    let codec: (any Codec)?
+    let chunkBytes: Int
+
+    /// Files kept in `side/` if they are there, with the largest size accepted. Tokenizers run to tens of megabytes.
+    private static let sideFiles: [(name: String, limit: Int)] = [
+        ("config.json", 16_000_000), ("generation_config.json", 16_000_000), ("tokenizer.json", 100_000_000),
+        ("tokenizer_config.json", 16_000_000), ("special_tokens_map.json", 16_000_000),
+        ("chat_template.jinja", 16_000_000), ("model.safetensors.index.json", 100_000_000),
+    ]
+
+    /// The plan, and what the user should know. Throws `.malformed`, `.missing`, `.io`.
+    func plan() throws(LaminaError) -> (plan: ConversionPlan, notes: [String]) {
+        let (architecture, config) = try Architectures.detect(config: checkpoint.config, file: checkpoint.configPath)
+        var notes = checkpoint.warnings
+        let places = checkpoint.files.indices.flatMap { file in
+            checkpoint.files[file].tensors.map { (file: file, tensor: $0) }
+        }
+        let layers = try LayerPlan(
+            architecture: architecture, config: config,
+            tensors: places.map {
+                CheckpointTensor(name: $0.tensor.name, dtype: $0.tensor.dtype, shape: $0.tensor.shape)
+            },
+            file: checkpoint.path)
+        if !layers.unknown.isEmpty {
+            notes.append(
+                "\(layers.unknown.count) tensors are not in the table of \(architecture.name); they are stored, but not "
+                    + "used: \(layers.unknown.prefix(5).joined(separator: ", "))")
+        }
+        let shards = layers.shards.map { shard in
+            ConversionPlan.Shard(
+                layer: shard.layer, tensors: shard.entries.map { job($0, places[$0.tensor].tensor, places[$0.tensor].file) })
+        }
+        let side = try readSideFiles(notes: &notes)
+        let source = Manifest.Source(
+            files: checkpoint.files.map { file in
+                Manifest.Source.File(
+                    path: file.name, size: file.facts.size, header: "side/source/\(file.name).header",
+                    dataOffset: file.dataOffset)
+            })
+        let headers = checkpoint.files.map { (name: "source/\($0.name).header", bytes: $0.prefix) }
+        let plan = ConversionPlan(
+            architecture: architecture.name, chunkBytes: chunkBytes, source: source, shards: shards,
+            tied: layers.tied, sideFiles: side + headers)
+        return (plan, notes)
+    }
+
+    private func job(_ entry: LayerPlan.Entry, _ tensor: SafetensorsTensor, _ fileIndex: Int) -> TensorJob {
+        let file = checkpoint.files[fileIndex]
+        let begin = tensor.bytes.lowerBound
+        return TensorJob(
+            name: tensor.name, storedName: entry.storedName, dtype: tensor.dtype, shape: tensor.shape,
+            layout: entry.layout, codec: codec(for: entry, tensor), chunkBytes: chunkBytes, sourceFile: fileIndex,
+            sourceOffset: begin, unusedBecause: entry.unusedBecause
+        ) { (buffer, offset) throws(LaminaError) in
+            try file.read(into: buffer, atDataOffset: begin + offset)
+        }
+    }
+
+    /// Unused tensors are stored raw: they are never read again. So are vectors: a few kilobytes, which every plane
+    /// of their own would round up to a page.
+    private func codec(for entry: LayerPlan.Entry, _ tensor: SafetensorsTensor) -> any Codec {
+        if entry.unusedBecause != nil || tensor.shape.dimensions.count < 2 { return RawCodec() }
+        guard let codec, codec.dtype == nil || codec.dtype == tensor.dtype else {
+            return Codecs.standard(for: tensor.dtype)
+        }
+        return codec
+    }
+
+    /// The side files there are. The tokenizer is read as run will read it, so that a problem shows now and not at the
+    /// first prompt.
+    private func readSideFiles(notes: inout [String]) throws(LaminaError) -> [(name: String, bytes: [UInt8])] {
+        var files: [(name: String, bytes: [UInt8])] = []
+        for (name, limit) in ConversionPlanner.sideFiles {
+            if let bytes = try checkpoint.sideFile(name, limit: limit) { files.append((name, bytes)) }
+        }
+        if let tokenizer = files.first(where: { $0.name == "tokenizer.json" }) {
+            _ = try Tokenizer(json: tokenizer.bytes, file: checkpoint.path + "/tokenizer.json")
+        } else {
+            notes.append("the checkpoint has no tokenizer.json: the store runs with --ids only")
+        }
+        return files
+    }
+}

@@ -1,0 +1,46 @@
+import CommandLineSupport
+import TensorCore
+
+/// Where a store may be made.
+enum Destination {
+    /// Throws `.cannotCreate` if `store` is the source, inside it or around it, or its folder is missing; `.io` if the
+    /// disk is too small.
+    static func check(
+        _ store: String, source: String, expectedBytes: UInt64, in fileSystem: any FileSystem
+    ) throws(LaminaError) {
+        let parent = parentFolder(of: store)
+        guard case .success(let parentPath) = fileSystem.canonicalPath(parent),
+            case .success(let facts) = fileSystem.facts(at: parentPath, followLinks: true), facts.isDirectory
+        else {
+            throw LaminaError(.cannotCreate, parent, "no such folder", hint: "create it first")
+        }
+        let name = store.split(separator: "/").last.map(String.init) ?? ""
+        let target: String
+        if case .success(let existing) = fileSystem.canonicalPath(store) {
+            target = existing
+        } else {
+            target = (parentPath == "/" ? "" : parentPath) + "/" + name
+        }
+        if case .success(let sourcePath) = fileSystem.canonicalPath(source) {
+            let nested = (target + "/").utf8.starts(with: (sourcePath + "/").utf8)
+            let around = (sourcePath + "/").utf8.starts(with: (target + "/").utf8)
+            guard !nested, !around else {
+                throw LaminaError(
+                    .cannotCreate, store, "the store and the source must be separate folders",
+                    hint: "choose a place beside \(source)")
+            }
+        }
+        if case .success(let free) = fileSystem.freeBytes(at: parentPath), free < expectedBytes {
+            throw LaminaError(
+                .io, parent, "not enough disk space",
+                expected: "about \(formattedBytes(expectedBytes))", found: "\(formattedBytes(free)) free")
+        }
+    }
+
+    private static func parentFolder(of path: String) -> String {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: true)
+        let parent = parts.dropLast().joined(separator: "/")
+        if path.hasPrefix("/") { return "/" + parent }
+        return parent.isEmpty ? "." : parent
+    }
+}

@@ -1,0 +1,52 @@
+import LayerStore
+import TensorCore
+
+/// Norm weights and biases, widened to f32 and kept: they are small and used by every pass.
+final class ResidentVectors: Sendable {
+    private let buffer: FloatBuffer
+
+    /// Reads and checks all vectors of `plan`. Throws `.damaged`, `.io`, `.limit`.
+    init(_ plan: StreamPlan, kernels: KernelTable) throws(LaminaError) {
+        buffer = try FloatBuffer(count: plan.vectorFloats)
+        let decodedBytes = plan.vectors.reduce(64) { max($0, $1.tensor.geometry.slotBytes) }
+        let decoder = try ChunkDecoder(slotBytes: decodedBytes, kernels: kernels)
+        for vector in plan.vectors {
+            let matrix = PlannedMatrix(
+                tensor: vector.tensor, weightType: vector.weightType, planeCount: vector.tensor.planes.count,
+                planeBytes: vector.tensor.planeBytes, file: vector.file, name: vector.name)
+            for chunk in 0..<vector.tensor.geometry.chunkCount {
+                let extent = vector.tensor.geometry.chunk(chunk)
+                let read = ChunkRead(matrix, index: 0, chunk: chunk)
+                let bytes = try AlignedBuffer(count: read.byteCount)
+                let file = plan.files[vector.file]
+                do throws(LaminaError) {
+                    try file.read(into: bytes.bytes, at: read.offset, neededBytes: read.neededBytes)
+                    let elements = try decoder.decode(
+                        vector.tensor, chunk: chunk, stored: UnsafeRawBufferPointer(bytes.bytes), base: read.offset,
+                        planeCount: matrix.planeCount, planeBytes: matrix.planeBytes)
+                    // A vector is one row, so a chunk is all of it or a range of its columns.
+                    kernels.widen(
+                        matrix.weightType, elements, to: buffer.start + vector.offset + extent.firstColumn,
+                        count: extent.columnCount)
+                } catch {
+                    throw error.located(in: file, tensor: vector.name)
+                }
+            }
+        }
+    }
+
+    /// The vector planned at `offset`.
+    func vector(_ offset: Int) -> UnsafePointer<Float> { UnsafePointer(buffer.start + offset) }
+}
+
+extension LaminaError {
+    /// The same error with file, layer and tensor named.
+    func located(in file: ShardFile, tensor: String) -> LaminaError {
+        var error = self
+        if error.subject.isEmpty { error.subject = file.path }
+        error.layer = file.layer
+        error.tensor = tensor
+        if error.kind == .damaged { error.hint = "lamina-verify names all damage; convert again to repair it" }
+        return error
+    }
+}

@@ -1,0 +1,68 @@
+import CSystem
+import LayerStore
+import TensorCore
+
+/// How the memory budget is divided: what must be there first, then width of prefill, read-ahead, resident chunks.
+struct MemoryPlan: Sendable, Equatable {
+    /// Positions of the prompt per pass.
+    var columns: Int
+    /// Slots in the prefetcher's ring.
+    var slots: Int
+    /// Bytes for resident chunks.
+    var residentBytes: Int
+
+    /// Read-ahead beyond this does not make a disk faster.
+    static let largestRing = 64 << 20
+    /// Wider prefill passes gain nothing more per byte read.
+    static let mostColumns = 4096
+    /// Thread stacks, the allocator's slack and the system's tables.
+    static let overhead = 8 << 20
+
+    /// What a decoder needs.
+    struct Demand: Sendable {
+        /// Bytes in use before anything below is allocated.
+        var used: Int
+        /// Weight-independent buffers: KV cache, norms, logits, decoders, attention scores.
+        var fixed: Int
+        /// Activations and angles for one column.
+        var perColumn: Int
+        /// Columns that a pass can use.
+        var wantedColumns: Int
+        var slotBytes: Int
+        var threads: Int
+        /// Bytes of all reads of a pass.
+        var passBytes: Int
+        var reads: Int
+    }
+
+    /// Divides `budget` bytes. Throws `.limit` with the smallest budget that works.
+    init(_ demand: Demand, budget: Int) throws(LaminaError) {
+        let base = demand.used + demand.fixed + MemoryPlan.overhead
+        let minimum = base + demand.perColumn + 2 * demand.slotBytes
+        guard budget >= minimum else {
+            throw LaminaError(
+                .limit, "--memory", "the budget is too small for this model and context",
+                expected: "at least \(MemoryPlan.rounded(minimum)) MiB", found: "\(budget >> 20) MiB",
+                hint: "raise --memory, or lower --ctx or --threads")
+        }
+        var left = budget - minimum
+        // Half of what is left for a wider prefill, which saves whole passes; the rest for the ring and residents.
+        let extra = min(min(demand.wantedColumns, MemoryPlan.mostColumns) - 1, left / 2 / max(1, demand.perColumn))
+        columns = 1 + max(0, extra)
+        left -= (columns - 1) * demand.perColumn
+        let wantedSlots = min(max(2, MemoryPlan.largestRing / demand.slotBytes), max(2, demand.reads))
+        slots = 2 + max(0, min(wantedSlots - 2, left / demand.slotBytes))
+        left -= (slots - 2) * demand.slotBytes
+        residentBytes = min(left, demand.passBytes)
+    }
+
+    private static func rounded(_ bytes: Int) -> Int { (bytes + (1 << 20) - 1) >> 20 }
+
+    /// The budget without `--memory`: what is available now less a margin of an eighth for everybody else, plus what
+    /// this process holds already.
+    static func defaultBudget(used: Int) -> Int {
+        let available = Int(clamping: lamina_available_memory_bytes())
+        guard available > 0 else { return 1 << 30 }
+        return used + available - available / 8
+    }
+}

@@ -1,0 +1,39 @@
+import Glibc
+import TensorCore
+
+/// Memory that is not touched until it is used: for caches and resident chunks, whose first touch the disk read or the
+/// first token pays.
+final class UntouchedMemory: @unchecked Sendable {
+    // Sendable: users write disjoint parts, ordered by the pool's barriers and the prefetcher's lock.
+    let start: UnsafeMutableRawPointer
+    let count: Int
+
+    /// Page-aligned. Throws `.limit` if the memory is not to be had.
+    init(count: Int) throws(LaminaError) {
+        var pointer: UnsafeMutableRawPointer?
+        guard posix_memalign(&pointer, AlignedBuffer.alignment, max(count, 1)) == 0, let pointer else {
+            throw LaminaError(.limit, "", "cannot allocate \(count) bytes of memory", hint: "pass a smaller --memory")
+        }
+        start = pointer
+        self.count = count
+    }
+
+    deinit { free(start) }
+}
+
+/// An `AlignedBuffer` of floats, zeroed, that several owners may refer to.
+final class FloatBuffer: @unchecked Sendable {
+    // Sendable: users write disjoint parts between barriers.
+    private let buffer: AlignedBuffer
+    let start: UnsafeMutablePointer<Float>
+    let count: Int
+
+    init(count: Int) throws(LaminaError) {
+        buffer = try AlignedBuffer(count: max(count, 1) * MemoryLayout<Float>.stride)
+        guard let base = buffer.bytes.baseAddress else {
+            throw LaminaError(.limit, "", "cannot allocate \(count) floats of memory")
+        }
+        start = base.bindMemory(to: Float.self, capacity: max(count, 1))
+        self.count = count
+    }
+}

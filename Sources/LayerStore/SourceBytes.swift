@@ -1,0 +1,108 @@
+import CKernels
+import TensorCore
+
+/// Gives a stored tensor's bytes back in the order of its source, piece by piece.
+public final class SourceBytes {
+    private let kernels: KernelTable
+    private let decoder: ChunkDecoder
+    private let stored: AlignedBuffer
+    private let rows: AlignedBuffer
+
+    /// Room for every tensor of `header`. Throws `.limit`.
+    public init(header: ShardHeader, kernels: KernelTable) throws(LaminaError) {
+        self.kernels = kernels
+        var slot = 0
+        var extent = 0
+        var rowBytes = 0
+        for tensor in header.tensors where tensor.geometry.chunkCount > 0 {
+            slot = max(slot, tensor.geometry.slotBytes)
+            for chunk in 0..<tensor.geometry.chunkCount { extent = max(extent, tensor.extent(ofChunk: chunk).count) }
+            rowBytes = max(rowBytes, tensor.sourceBlockBytes)
+        }
+        guard max(extent, rowBytes) <= 1 << 30 else {
+            throw LaminaError(.limit, "", "64 rows of a matrix are too large", found: "\(rowBytes) bytes")
+        }
+        decoder = try ChunkDecoder(slotBytes: slot, kernels: kernels)
+        stored = try AlignedBuffer(count: extent)
+        rows = try AlignedBuffer(count: rowBytes)
+    }
+
+    /// Calls `body` with the tensor's bytes in order. Throws `.damaged` naming the tensor, `.io`, and what `body` throws.
+    public func read(
+        _ tensor: TensorRecord, from file: OpenFile,
+        _ body: (UnsafeRawBufferPointer) throws(LaminaError) -> Void
+    ) throws(LaminaError) {
+        let planeBytes = tensor.planeBytes
+        let perBlock = tensor.chunksPerSourceBlock
+        for first in stride(from: 0, to: tensor.geometry.chunkCount, by: perBlock) {
+            for chunk in first..<(first + perBlock) {
+                let extent = tensor.extent(ofChunk: chunk)
+                let buffer = UnsafeMutableRawBufferPointer(rebasing: stored.bytes[0..<extent.count])
+                // The last extent's alignment may reach beyond the file; the decoder checks what counts.
+                _ = try file.read(into: buffer, at: extent.lowerBound)
+                let elements: UnsafeRawPointer
+                do throws(LaminaError) {
+                    elements = try decoder.decode(
+                        tensor, chunk: chunk, stored: UnsafeRawBufferPointer(buffer), base: extent.lowerBound,
+                        planeCount: planeBytes.count, planeBytes: planeBytes)
+                } catch {
+                    throw error.about(file.path)
+                }
+                place(elements, chunk: chunk, of: tensor)
+            }
+            let count = tensor.sourceBytes(ofBlockFrom: first).count
+            try body(UnsafeRawBufferPointer(rebasing: rows.bytes[0..<count]))
+        }
+    }
+
+    /// Moves one decoded chunk to its place among the block's rows.
+    private func place(_ elements: UnsafeRawPointer, chunk: Int, of tensor: TensorRecord) {
+        let geometry = tensor.geometry
+        let extent = geometry.chunk(chunk)
+        let size = geometry.elementSize
+        guard geometry.layout == .panel64 else {
+            rows.start.copyMemory(from: elements, byteCount: extent.elementCount * size)
+            return
+        }
+        let columns = min(extent.columnCount, geometry.columns - extent.firstColumn)
+        var offset = 0
+        for unit in extent.firstUnit..<(extent.firstUnit + extent.unitCount) {
+            let width = geometry.width(ofUnit: unit)
+            let first = (unit - extent.firstUnit) * 64 * geometry.columns + extent.firstColumn
+            kernels.pointee.unpack(
+                tensor.dtype, elements + offset, width: width, rows: min(64, geometry.rows - unit * 64),
+                columns: columns, into: rows.start + first * size, stride: geometry.columns)
+            offset += width * extent.columnCount * size
+        }
+    }
+}
+
+extension TensorRecord {
+    /// Chunks that together hold one contiguous piece of the source: all column ranges of a panel, else one.
+    public var chunksPerSourceBlock: Int { geometry.chunksPerSourceBlock }
+
+    /// The source bytes that the block beginning at chunk `first` holds.
+    func sourceBytes(ofBlockFrom first: Int) -> ByteRange { geometry.sourceBytes(ofBlockFrom: first) }
+
+    /// Source bytes of the largest block.
+    var sourceBlockBytes: Int { geometry.chunkCount == 0 ? 0 : sourceBytes(ofBlockFrom: 0).count }
+}
+
+extension ChunkGeometry {
+    /// Chunks that together hold one contiguous piece of the source: all column ranges of a panel, else one.
+    public var chunksPerSourceBlock: Int { layout == .panel64 ? max(1, columnRanges) : 1 }
+
+    /// The source bytes that the block beginning at chunk `first` holds.
+    public func sourceBytes(ofBlockFrom first: Int) -> ByteRange {
+        let extent = chunk(first)
+        let rowBytes = columns * elementSize
+        let firstRow = extent.firstUnit * unitRows
+        if layout == .rows, columnRanges > 1 {
+            // A row too long for one chunk: a range of its columns.
+            let start = firstRow * rowBytes + extent.firstColumn * elementSize
+            return UInt64(start)..<UInt64(start + extent.columnCount * elementSize)
+        }
+        let lastRow = min(rows, (extent.firstUnit + extent.unitCount) * unitRows)
+        return UInt64(firstRow * rowBytes)..<UInt64(lastRow * rowBytes)
+    }
+}

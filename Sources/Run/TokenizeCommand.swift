@@ -1,0 +1,169 @@
+import ArgumentParser
+import CommandLineSupport
+import Glibc
+import TensorCore
+import Text
+
+/// Where a tokenizer is: a folder given by `--tokenizer`, or a layer store, which keeps a copy.
+struct TokenizerOptions: ParsableArguments {
+    @Argument(help: "A layer store, whose tokenizer is used.")
+    var store: String?
+
+    @Option(name: .customLong("tokenizer"), help: ArgumentHelp("A folder with a tokenizer.json.", valueName: "dir"))
+    var folder: String?
+
+    /// Loads the tokenizer. Throws `.usage`, `.missing`, `.io` or `.malformed`.
+    func load() throws(LaminaError) -> Tokenizer {
+        let path: String
+        switch (store, folder) {
+        case (let store?, nil): path = store + "/side/tokenizer.json"
+        case (nil, let folder?): path = folder + "/tokenizer.json"
+        default:
+            throw LaminaError(
+                .usage, "--tokenizer", "give either a layer store or --tokenizer DIR",
+                found: store == nil ? "neither" : "both")
+        }
+        let bytes = try RealFileSystem().readWhole(path, limit: Tokenizer.maximumFileBytes)
+        return try Tokenizer(json: bytes, file: path)
+    }
+}
+
+/// Prints the token ids of texts.
+struct TokenizeCommand: ToolCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tokenize", abstract: "Turn text on standard input into token ids.",
+        discussion: """
+            Every line of standard input is one text; its ids come out on one line. With --json every line is an \
+            object {"text": …}, answered by {"ids": […]}.
+            """)
+
+    @OptionGroup var tokenizer: TokenizerOptions
+
+    @Flag(inversion: .prefixedNo, help: "Add the special tokens the model expects around a text.")
+    var special = true
+
+    @Flag(help: "Take special tokens written in the text as plain text.")
+    var specialsAsText = false
+
+    @Flag(help: "Print the tokens, too, one on a line; with --json as \"pieces\".")
+    var pieces = false
+
+    @Flag(help: "Read and write JSON lines.")
+    var json = false
+
+    func execute() throws(LaminaError) {
+        let tokenizer = try tokenizer.load()
+        var input = StandardInputLines()
+        while let line = try input.next() {
+            let text = try json ? line.member("text", \.string, "a string") : line.text()
+            let ids: [Int]
+            do {
+                ids = try tokenizer.encode(text, addSpecialTokens: special, specialsAsText: specialsAsText)
+            } catch {
+                throw error.about(line.place)
+            }
+            try Console.out(answer(ids, tokenizer))
+        }
+    }
+
+    private func answer(_ ids: [Int], _ tokenizer: Tokenizer) -> String {
+        let tokens = pieces ? ids.map { JSONValue.string(tokenizer.token(ofID: $0) ?? "") } : []
+        if json {
+            var members: [(key: String, value: JSONValue)] = [("ids", .array(ids.map { JSONValue($0) }))]
+            if pieces { members.append(("pieces", .array(tokens))) }
+            return JSONValue.object(JSONObject(members)).text() + "\n"
+        }
+        if pieces {
+            return zip(ids, tokens).map { "\($0)\t\($1.text())\n" }.joined() + "\n"
+        }
+        return ids.map(String.init).joined(separator: " ") + "\n"
+    }
+}
+
+/// The lines of standard input, which may be a pipe.
+struct StandardInputLines {
+    /// Longest line accepted, in bytes: a bound on memory, far above any prompt.
+    static let maximumLength = 1 << 28
+
+    /// One line and where it is.
+    struct Line {
+        var bytes: [UInt8]
+        var number: Int
+
+        /// What errors call it.
+        var place: String { "standard input: line \(number)" }
+
+        /// The line as text. Throws `.malformed` if it is not UTF-8.
+        func text() throws(LaminaError) -> String {
+            guard let text = String(validating: bytes, as: UTF8.self) else {
+                throw LaminaError(.malformed, place, "not UTF-8")
+            }
+            return text
+        }
+
+        /// A member of the JSON object on the line. Throws `.malformed` if there is none of that kind.
+        func member<Value>(
+            _ key: String, _ kind: (JSONValue) -> Value?, _ expected: String
+        ) throws(LaminaError) -> Value {
+            let limits = JSONScanner.Limits(depth: 16, stringBytes: StandardInputLines.maximumLength)
+            let json: JSONValue
+            do { json = try JSONValue.parse(bytes, limits: limits) } catch { throw error.about(place) }
+            guard let value = json.object?[key].flatMap(kind) else {
+                throw LaminaError(
+                    .malformed, place, "not an object with \"\(key)\"", expected: expected,
+                    found: (json.object?[key] ?? json).summary)
+            }
+            return value
+        }
+    }
+
+    private var buffer: [UInt8] = []
+    private var position = 0
+    private var isAtEnd = false
+    private var number = 0
+
+    /// The next line without its line feed; `nil` after the last. Throws `.io`, and `.limit` for a line too long.
+    mutating func next() throws(LaminaError) -> Line? {
+        var searched = position
+        while true {
+            if let end = buffer[searched...].firstIndex(of: UInt8(ascii: "\n")) { return take(upTo: end, skipping: 1) }
+            searched = buffer.count
+            guard !isAtEnd else { return position < buffer.count ? take(upTo: buffer.count, skipping: 0) : nil }
+            guard buffer.count - position <= StandardInputLines.maximumLength else {
+                throw LaminaError(
+                    .limit, "standard input: line \(number + 1)",
+                    "longer than \(StandardInputLines.maximumLength) bytes")
+            }
+            try fill()
+            searched -= compact()
+        }
+    }
+
+    private mutating func take(upTo end: Int, skipping: Int) -> Line {
+        number += 1
+        defer { position = end + skipping }
+        return Line(bytes: Array(buffer[position..<end]), number: number)
+    }
+
+    /// Drops what was taken, once that is most of the buffer; returns how much.
+    private mutating func compact() -> Int {
+        guard position > buffer.count / 2 else { return 0 }
+        defer { position = 0 }
+        buffer.removeFirst(position)
+        return position
+    }
+
+    private mutating func fill() throws(LaminaError) {
+        var chunk = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = chunk.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else {
+                throw LaminaError(.io, "standard input", "cannot read: \(SystemError(code: errno).text)")
+            }
+            isAtEnd = count == 0
+            buffer.append(contentsOf: chunk[..<count])
+            return
+        }
+    }
+}

@@ -1,0 +1,131 @@
+import CKernels
+import Glibc
+import LayerStore
+import TensorCore
+
+/// One plane of one chunk, encoded: a range of its block's output.
+struct EncodedPlane {
+    var chunk: Int
+    var plane: Int
+    var range: Range<Int>
+    var encoding: ChunkRecord.Encoding
+    var hash: UInt64
+}
+
+/// A block on its way through the converter: source bytes in, encoded planes out. Reused, never freed in between.
+final class BlockSlot: @unchecked Sendable {
+    // Sendable: one task at a time works on it, and the pool's join orders them.
+    let source: AlignedBuffer
+    let output: AlignedBuffer
+    var job = 0
+    var block = 0
+    var sourceCount = 0
+    var planes: [EncodedPlane] = []
+
+    init(sourceBytes: Int, outputBytes: Int) throws(LaminaError) {
+        source = try AlignedBuffer(count: sourceBytes)
+        output = try AlignedBuffer(count: outputBytes)
+    }
+
+    var sourceBytes: UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(rebasing: source.bytes[0..<sourceCount])
+    }
+}
+
+/// Lays out and encodes blocks on one thread.
+final class BlockEncoder: @unchecked Sendable {
+    // Sendable: each worker has its own.
+    private let layoutScratch: AlignedBuffer
+    private let planeScratch: AlignedBuffer
+    private let zstd: LiteralZstdEncoder
+    private let kernels: KernelTable
+
+    init(slotBytes: Int, kernels: KernelTable) throws(LaminaError) {
+        layoutScratch = try AlignedBuffer(count: slotBytes)
+        planeScratch = try AlignedBuffer(count: slotBytes + 64 * Codecs.maximumPlanes)
+        zstd = try LiteralZstdEncoder()
+        self.kernels = kernels
+    }
+
+    /// Encodes the chunks of `slot`'s block. Throws `.unexpected`.
+    func encode(_ slot: BlockSlot, job: TensorJob) throws(LaminaError) {
+        slot.planes.removeAll(keepingCapacity: true)
+        var used = 0
+        for index in 0..<job.chunksPerBlock {
+            let chunk = slot.block * job.chunksPerBlock + index
+            try encodeChunk(chunk, of: job, slot: slot, used: &used)
+        }
+    }
+
+    private func encodeChunk(
+        _ chunk: Int, of job: TensorJob, slot: BlockSlot, used: inout Int
+    ) throws(LaminaError) {
+        let geometry = job.geometry
+        let specifications = job.codec.planes(elementSize: job.dtype.size)
+        let elements = layOut(chunk, of: job, from: slot.source.start, count: slot.sourceCount)
+        let isSplit = specifications.count > 1
+        var planes: [UnsafeMutableRawPointer] = []
+        if isSplit {
+            let scratch = planeScratch.start
+            var offset = 0
+            for specification in specifications {
+                planes.append(scratch + offset)
+                offset += roundedUp(geometry.slotElements * specification.bytesPerElement, to: 64)
+            }
+            job.codec.split(elements, into: planes, count: geometry.slotElements, kernels: kernels)
+        }
+        for (index, specification) in specifications.enumerated() {
+            let count = geometry.slotElements * specification.bytesPerElement
+            let plane = UnsafeRawBufferPointer(start: isSplit ? UnsafeRawPointer(planes[index]) : elements, count: count)
+            let room = UnsafeMutableRawBufferPointer(rebasing: slot.output.bytes[used...])
+            let (size, encoding) = try store(plane, isCoded: specification.isCoded, into: room)
+            let stored = UnsafeRawBufferPointer(rebasing: room[0..<size])
+            slot.planes.append(
+                EncodedPlane(
+                    chunk: chunk, plane: index, range: used..<(used + size), encoding: encoding, hash: xxh3(stored)))
+            used += roundedUp(LiteralZstdEncoder.bound(count), to: 64)
+        }
+    }
+
+    /// Coded if that gains at least 3 %, else as it is: decoding must pay for itself.
+    private func store(
+        _ plane: UnsafeRawBufferPointer, isCoded: Bool, into room: UnsafeMutableRawBufferPointer
+    ) throws(LaminaError) -> (size: Int, encoding: ChunkRecord.Encoding) {
+        if isCoded {
+            let size = try zstd.encode(plane, into: room)
+            if size <= plane.count - plane.count * 3 / 100 - 1 { return (size, .zstd) }
+        }
+        room.copyMemory(from: plane)
+        return (plane.count, .raw)
+    }
+
+    /// The chunk's slot in the order of its layout, zero behind its elements.
+    private func layOut(
+        _ chunk: Int, of job: TensorJob, from start: UnsafeRawPointer, count: Int
+    ) -> UnsafeRawPointer {
+        let geometry = job.geometry
+        let target = layoutScratch.start
+        let extent = geometry.chunk(chunk)
+        let used = extent.elementCount * geometry.elementSize
+        switch geometry.layout {
+        case .rows:
+            if count == geometry.slotBytes { return start }
+            memcpy(target, start, count)
+        case .panel64:
+            let firstUnit = extent.firstUnit
+            var offset = 0
+            for unit in firstUnit..<(firstUnit + extent.unitCount) {
+                let width = geometry.width(ofUnit: unit)
+                let rows = min(64, geometry.rows - unit * 64)
+                let columns = min(extent.columnCount, geometry.columns - extent.firstColumn)
+                let first = (unit - firstUnit) * 64 * geometry.columns + extent.firstColumn
+                kernels.pointee.pack(
+                    job.dtype, start + first * geometry.elementSize, stride: geometry.columns, rows: rows, width: width,
+                    columns: columns, into: target + offset)
+                offset += width * extent.columnCount * geometry.elementSize
+            }
+        }
+        if used < geometry.slotBytes { memset(target + used, 0, geometry.slotBytes - used) }
+        return UnsafeRawPointer(target)
+    }
+}

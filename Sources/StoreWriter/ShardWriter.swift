@@ -1,0 +1,93 @@
+import CKernels
+import LayerStore
+import TensorCore
+
+/// Writes one shard: HDF5 structure and chunks through `HDF5File`, then the flat header in front, then reads all of it
+/// back.
+struct ShardWriter {
+    let directory: String
+    let fileName: String
+    let fileSystem: any FileSystem
+
+    /// Writes `jobs` in order and publishes the file. Returns its size and digest and its tensors' entries. Throws
+    /// `.io`, `.cannotCreate`, `.unexpected`, and what reading the source throws.
+    func write(
+        _ jobs: [TensorJob], pipeline: BlockPipeline, progress: (UInt64) throws(LaminaError) -> Void
+    ) throws(LaminaError) -> (size: UInt64, digest: SHA256Digest, tensors: [Manifest.Tensor]) {
+        let planeCounts = jobs.map { $0.codec.planes(elementSize: $0.dtype.size).count }
+        let userBlock = ShardHeader.userBlockSize(
+            for: zip(jobs, planeCounts).map { job, planes in
+                (job.storedName, job.shape.dimensions.count, job.geometry.chunkCount * planes)
+            })
+        let temporary = try TemporaryFile(directory: directory, name: fileName, in: fileSystem)
+        let structure = try HDF5File(file: temporary.file, userBlockSize: Int(userBlock))
+        let datasets = try makeDatasets(jobs, in: structure)
+        var records: [[ChunkRecord]] = jobs.map { _ in [] }
+        let digests = try pipeline.run(jobs) { (slot) throws(LaminaError) in
+            for plane in slot.planes {
+                let bytes = UnsafeRawBufferPointer(rebasing: slot.output.bytes[plane.range])
+                let isCoded = jobs[slot.job].codec.planes(elementSize: jobs[slot.job].dtype.size)[plane.plane].isCoded
+                let offset = try structure.writeChunk(
+                    plane.chunk, of: datasets[slot.job][plane.plane], bytes,
+                    skippingFilter: isCoded && plane.encoding == .raw)
+                records[slot.job].append(
+                    ChunkRecord(
+                        offset: offset, storedSize: UInt32(plane.range.count), encoding: plane.encoding,
+                        hash: plane.hash))
+            }
+            try progress(UInt64(slot.sourceCount))
+        }
+        let fileSize = try structure.finish()
+        let tensors = zip(jobs, records).map { job, records in
+            TensorRecord(
+                name: job.storedName, dtype: job.dtype, shape: job.shape, codec: job.codec, geometry: job.geometry,
+                chunks: records)
+        }
+        let header = ShardHeader(userBlockSize: userBlock, fileSize: fileSize, tensors: tensors)
+        try header.encoded().withBytes { (bytes) throws(LaminaError) in try temporary.file.write(bytes, at: 0) }
+        let digest = try readBack(header, file: temporary.file)
+        try temporary.publish()
+        return (fileSize, digest, zip(jobs, digests).map { $0.manifestEntry(digest: $1) })
+    }
+
+    /// One group per tensor, one dataset per plane, all before the first chunk so that the structure stays together.
+    private func makeDatasets(_ jobs: [TensorJob], in structure: HDF5File) throws(LaminaError) -> [[HDF5File.Dataset]] {
+        var result: [[HDF5File.Dataset]] = []
+        for job in jobs {
+            let geometry = job.geometry
+            let group = try structure.makeGroup(
+                job.storedName,
+                attributes: [
+                    HDF5File.Attribute("name", .text(job.storedName)),
+                    HDF5File.Attribute("dtype", .text(job.dtype.rawValue)),
+                    HDF5File.Attribute("shape", .naturals(job.shape.dimensions.map(UInt64.init))),
+                    HDF5File.Attribute("layout", .text(geometry.layout.name)),
+                    HDF5File.Attribute("codec", .text(job.codec.name)),
+                    HDF5File.Attribute("units_per_chunk", .integer(Int64(geometry.unitsPerChunk))),
+                    HDF5File.Attribute("columns_per_chunk", .integer(Int64(geometry.columnsPerChunk))),
+                ])
+            var datasets: [HDF5File.Dataset] = []
+            for plane in job.codec.planes(elementSize: job.dtype.size) where geometry.chunkCount > 0 {
+                let chunkBytes = geometry.slotElements * plane.bytesPerElement
+                datasets.append(
+                    try structure.makeDataset(
+                        plane.name, in: group, bytes: chunkBytes * geometry.chunkCount, chunkBytes: chunkBytes,
+                        filter: plane.isCoded ? .zstd : .none))
+            }
+            result.append(datasets)
+        }
+        return result
+    }
+
+    /// Reads the whole file as a reader will: every chunk must be where the header has it, and the digest of all bytes
+    /// is the shard's.
+    private func readBack(_ header: ShardHeader, file: OpenFile) throws(LaminaError) -> SHA256Digest {
+        try file.sync()
+        return try ShardScan(header: header).run(file) { (tensor, chunk, record) throws(LaminaError) in
+            throw LaminaError(
+                .io, file.path, "chunk \(chunk) read back differs from what was written",
+                hint: "the disk or the memory of this machine is faulty", tensor: tensor.name,
+                bytes: record.offset..<(record.offset + UInt64(record.storedSize)))
+        }
+    }
+}

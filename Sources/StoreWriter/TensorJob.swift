@@ -1,0 +1,70 @@
+import LayerStore
+import TensorCore
+
+/// One tensor to be stored: what it is, how it is to be stored, and where its bytes come from.
+public struct TensorJob: Sendable {
+    /// The manifest's entry, all but the digest, which writing finds out.
+    public var name: String
+    public var storedName: String
+    public var dtype: DType
+    public var shape: Shape
+    public var layout: TensorLayout
+    public var codec: any Codec
+    public var geometry: ChunkGeometry
+    public var sourceFile: Int
+    /// The tensor's first byte in its file's data part.
+    public var sourceOffset: UInt64
+    public var unusedBecause: String?
+    /// Fills the buffer with the tensor's bytes from an offset on; safe from any thread.
+    public var read: @Sendable (UnsafeMutableRawBufferPointer, _ offset: UInt64) throws(LaminaError) -> Void
+
+    public init(
+        name: String, storedName: String, dtype: DType, shape: Shape, layout: TensorLayout, codec: any Codec,
+        chunkBytes: Int, sourceFile: Int, sourceOffset: UInt64, unusedBecause: String? = nil,
+        read: @escaping @Sendable (UnsafeMutableRawBufferPointer, UInt64) throws(LaminaError) -> Void
+    ) {
+        self.name = name
+        self.storedName = storedName
+        self.dtype = dtype
+        self.shape = shape
+        self.layout = layout
+        self.codec = codec
+        geometry = ChunkGeometry(shape: shape, dtype: dtype, layout: layout, targetBytes: chunkBytes)
+        self.sourceFile = sourceFile
+        self.sourceOffset = sourceOffset
+        self.unusedBecause = unusedBecause
+        self.read = read
+    }
+
+    /// Bytes in the source.
+    public var byteCount: UInt64 { UInt64(shape.elementCount) * UInt64(dtype.size) }
+
+    func manifestEntry(digest: SHA256Digest) -> Manifest.Tensor {
+        Manifest.Tensor(
+            name: name, storedName: storedName, dtype: dtype, shape: shape, layout: layout, codec: codec.name,
+            sourceFile: sourceFile, sourceOffset: sourceOffset, digest: digest, unusedBecause: unusedBecause)
+    }
+
+    // MARK: Blocks
+
+    /// The chunks that are made from one contiguous piece of the source: one chunk, or, where a panel is split by
+    /// columns, all chunks of the panel.
+    var chunksPerBlock: Int { geometry.chunksPerSourceBlock }
+    var blockCount: Int { geometry.chunkCount / chunksPerBlock }
+
+    /// The source bytes of block `index`.
+    func sourceBytes(ofBlock index: Int) -> ByteRange {
+        geometry.sourceBytes(ofBlockFrom: index * chunksPerBlock)
+    }
+
+    /// Source bytes of the largest block.
+    var largestBlockBytes: Int { blockCount == 0 ? 0 : sourceBytes(ofBlock: 0).count }
+    /// Room for a block's encoded chunks, however badly they compress.
+    var encodedBlockBytes: Int {
+        let planes = codec.planes(elementSize: dtype.size)
+        let slot = planes.reduce(0) {
+            $0 + roundedUp(LiteralZstdEncoder.bound(geometry.slotElements * $1.bytesPerElement), to: 64)
+        }
+        return slot * chunksPerBlock
+    }
+}

@@ -1,0 +1,332 @@
+// Every instruction set of this machine against the reference, bit for bit, over a fixed sweep; prints a digest of the
+// results so that machines can be compared. scripts/test-aarch64 runs it under emulation and natively.
+#include "lamina_kernels.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    LARGEST_K = 1600,
+    LARGEST_COLUMNS = 16,
+    Y_STRIDE = 67,
+    PANEL_WORDS = LARGEST_K * LAMINA_PANEL_ROWS,
+    HEAD_DIM = 80,
+    POSITIONS = 160,
+};
+
+typedef struct check {
+    const lamina_kernels *kernels;
+    const lamina_kernels *reference;
+    bool digesting;  // only one table per machine, since machines have different numbers of them
+    uint64_t digest;
+    uint64_t state;
+    size_t passed;
+    size_t failed;
+} check;
+
+// splitmix64
+static uint64_t next_random(check *c) {
+    uint64_t z = c->state += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+
+// About one in 32 is a zero of either sign or a denormal.
+static float next_float(check *c) {
+    const uint64_t random = next_random(c);
+    const float sign = random & 1 ? -1.0f : 1.0f;
+    switch (random >> 1 & 63) {
+    case 0: return sign * 0.0f;
+    case 1: return sign * 0x1p-149f * (float)(random >> 40);
+    default: return sign * ((float)(random >> 40) * 0x1p-24f + 0x1p-10f);
+    }
+}
+
+static void fill(check *c, float *values, size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+        values[i] = next_float(c);
+    }
+}
+
+static void add_to_digest(check *c, const void *bytes, size_t size) {
+    for (size_t i = 0; i < size; ++i) {
+        c->digest = (c->digest ^ ((const uint8_t *)bytes)[i]) * 0x100000001b3;
+    }
+}
+
+static void expect_same(check *c, const char *what, const void *found, const void *expected, size_t size) {
+    if (c->digesting) {
+        add_to_digest(c, found, size);
+    }
+    if (memcmp(found, expected, size) == 0) {
+        c->passed += 1;
+        return;
+    }
+    c->failed += 1;
+    printf("failed: %s on %s differs from the reference\n", what, lamina_isa_name(c->kernels->isa));
+}
+
+static size_t word_size(int type) {
+    return type == LAMINA_WEIGHT_F32 ? 4 : 2;
+}
+
+// ---- panels -----------------------------------------------------------------------------------------------------
+
+static uint32_t weights_source[PANEL_WORDS];
+static uint32_t panel[PANEL_WORDS];
+static uint32_t expected_panel[PANEL_WORDS];
+static float activations[LARGEST_COLUMNS * LARGEST_K];
+static float found_y[LARGEST_COLUMNS * Y_STRIDE];
+static float expected_y[LARGEST_COLUMNS * Y_STRIDE];
+
+static void fill_weights(check *c, int type, size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+        const float value = next_float(c);
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        if (type == LAMINA_WEIGHT_F32) {
+            weights_source[i] = bits;
+        } else if (type == LAMINA_WEIGHT_BF16) {
+            ((uint16_t *)weights_source)[i] = (uint16_t)(bits >> 16);
+        } else {
+            // Any f16 of exponent 0 to 15: denormals, zeros, and magnitudes below 2.
+            ((uint16_t *)weights_source)[i] = (uint16_t)(next_random(c) & 0xbfff);
+        }
+    }
+}
+
+// Packs `rows` x `k` of weights_source into `panel`; returns the k stored.
+static size_t check_packing(check *c, int type, size_t width, size_t rows, size_t k) {
+    const size_t stored = type == LAMINA_WEIGHT_BF16 ? (k + 1) / 2 * 2 : k;
+    const size_t bytes = stored * width * word_size(type);
+    const size_t stride = k + 3;
+    fill_weights(c, type, rows * stride);
+    memset(panel, 0xee, sizeof panel);
+    memset(expected_panel, 0xee, sizeof expected_panel);
+    c->kernels->pack_panel[type](weights_source, stride, rows, width, k, panel);
+    c->reference->pack_panel[type](weights_source, stride, rows, width, k, expected_panel);
+    const bool overrun = memcmp((uint8_t *)panel + bytes, (uint8_t *)expected_panel + bytes, sizeof panel - bytes) != 0;
+    expect_same(c, overrun ? "pack_panel (beyond its end)" : "pack_panel", panel, expected_panel,
+                overrun ? sizeof panel : bytes);
+
+    static uint32_t unpacked[PANEL_WORDS];
+    static uint32_t expected[PANEL_WORDS];
+    memset(unpacked, 0xee, sizeof unpacked);
+    memset(expected, 0xee, sizeof expected);
+    c->kernels->unpack_panel[type](panel, width, rows, k, unpacked, stride);
+    c->reference->unpack_panel[type](panel, width, rows, k, expected, stride);
+    expect_same(c, "unpack_panel", unpacked, expected, sizeof unpacked);
+    return stored;
+}
+
+static void multiply(const lamina_kernels *kernels, int type, const lamina_panel_task *whole, float *y, size_t chunk) {
+    lamina_panel_task task = *whole;
+    task.y = y;
+    for (size_t k = 0; k < whole->k_count; k += chunk) {
+        task.weights = (const uint8_t *)whole->weights + k * whole->width * word_size(type);
+        task.k_begin = k;
+        task.k_count = whole->k_count - k < chunk ? whole->k_count - k : chunk;
+        kernels->multiply_panel[type](&task);
+    }
+}
+
+static void check_product(check *c, int type, size_t width, size_t rows, size_t k, size_t columns) {
+    const size_t stored = check_packing(c, type, width, rows, k);
+    fill(c, activations, columns * LARGEST_K);
+    for (size_t column = 0; column < columns && stored > k; ++column) {
+        activations[column * LARGEST_K + k] = 0;
+    }
+    const lamina_panel_task task = {
+        .weights = panel, .width = width, .rows = rows, .k_count = stored, .x = activations,
+        .x_stride = LARGEST_K, .y_stride = Y_STRIDE, .columns = columns,
+    };
+    memset(expected_y, 0xee, sizeof expected_y);
+    multiply(c->reference, type, &task, expected_y, stored);
+    for (size_t chains = 1; chains <= 4; chains *= 4) {
+        memset(found_y, 0xee, sizeof found_y);
+        multiply(c->kernels, type, &task, found_y, chains * LAMINA_CHAIN_LENGTH);
+        expect_same(c, "multiply_panel", found_y, expected_y, sizeof found_y);
+    }
+}
+
+static void check_products(check *c) {
+    static const size_t lengths[] = {1, 2, 63, 129, 511, 512, 513, 1024, 1499};
+    for (int type = 0; type < 3; ++type) {
+        for (size_t width = 16; width <= LAMINA_PANEL_ROWS; width += 16) {
+            for (size_t i = 0; i < sizeof lengths / sizeof *lengths; ++i) {
+                const size_t rows = width - next_random(c) % 16;
+                const size_t columns = i == 0 ? LARGEST_COLUMNS : 1 + next_random(c) % LARGEST_COLUMNS;
+                check_product(c, type, width, rows, lengths[i], 1);
+                check_product(c, type, width, width, lengths[i], columns);
+                check_product(c, type, width, rows, lengths[i], 1 + next_random(c) % 6);
+            }
+        }
+    }
+}
+
+// ---- planes and widening ----------------------------------------------------------------------------------------
+
+static void check_planes(check *c) {
+    enum { COUNT = 65536 + 21 };
+    static uint16_t words[COUNT];
+    static uint32_t words_32[COUNT];
+    static uint8_t found[4][COUNT];
+    static uint8_t expected[4][COUNT];
+    for (size_t i = 0; i < COUNT; ++i) {
+        words[i] = (uint16_t)i;
+        words_32[i] = (uint32_t)next_random(c);
+    }
+    uint8_t *const found_planes[4] = {found[0], found[1], found[2], found[3]};
+    uint8_t *const expected_planes[4] = {expected[0], expected[1], expected[2], expected[3]};
+    const uint8_t *const planes[4] = {found[0], found[1], found[2], found[3]};
+    static uint16_t merged[COUNT];
+    static uint32_t merged_32[COUNT];
+
+    c->kernels->split_bf16(words, found[0], found[1], COUNT);
+    c->reference->split_bf16(words, expected[0], expected[1], COUNT);
+    expect_same(c, "split_bf16", found, expected, sizeof found[0] * 2);
+    c->kernels->merge_bf16(found[0], found[1], merged, COUNT);
+    expect_same(c, "merge_bf16", merged, words, sizeof merged);
+
+    c->kernels->split_f16(words, found[0], found[1], COUNT);
+    c->reference->split_f16(words, expected[0], expected[1], COUNT);
+    expect_same(c, "split_f16", found, expected, sizeof found[0] * 2);
+    c->kernels->merge_f16(found[0], found[1], merged, COUNT);
+    expect_same(c, "merge_f16", merged, words, sizeof merged);
+
+    c->kernels->split_f32(words_32, found_planes, COUNT);
+    c->reference->split_f32(words_32, expected_planes, COUNT);
+    expect_same(c, "split_f32", found, expected, sizeof found);
+    c->kernels->merge_f32(planes, merged_32, COUNT);
+    expect_same(c, "merge_f32", merged_32, words_32, sizeof merged_32);
+
+    static float widened[COUNT];
+    static float expected_widened[COUNT];
+    for (int type = 0; type < 3; ++type) {
+        const void *source = type == LAMINA_WEIGHT_F32 ? (const void *)words_32 : words;
+        c->kernels->widen[type](source, widened, COUNT);
+        c->reference->widen[type](source, expected_widened, COUNT);
+        expect_same(c, "widen", widened, expected_widened, sizeof widened);
+    }
+}
+
+// ---- element-wise kernels ---------------------------------------------------------------------------------------
+
+static void check_elementwise(check *c, size_t count) {
+    enum { LARGEST = 1040 };
+    static float a[LARGEST];
+    static float b[LARGEST];
+    static float found[LARGEST];
+    static float expected[LARGEST];
+    const size_t size = count * sizeof(float);
+    fill(c, a, count);
+    fill(c, b, count);
+    c->kernels->rms_norm(a, b, 1e-5f, found, count);
+    c->reference->rms_norm(a, b, 1e-5f, expected, count);
+    expect_same(c, "rms_norm", found, expected, size);
+
+    memcpy(found, b, size);
+    memcpy(expected, b, size);
+    c->kernels->add(a, found, count);
+    c->reference->add(a, expected, count);
+    expect_same(c, "add", found, expected, size);
+
+    for (size_t i = 0; i < count; ++i) {
+        found[i] = expected[i] = a[i] * 100;
+    }
+    c->kernels->silu_multiply(found, b, count);
+    c->reference->silu_multiply(expected, b, count);
+    expect_same(c, "silu_multiply", found, expected, size);
+
+    memcpy(found, a, size);
+    memcpy(expected, a, size);
+    c->kernels->rope_half(found, b, b + count / 2, count);
+    c->reference->rope_half(expected, b, b + count / 2, count);
+    expect_same(c, "rope_half", found, expected, size);
+}
+
+static void check_attention(check *c, size_t head_dim, size_t first, size_t count) {
+    static float query[HEAD_DIM];
+    static float keys[HEAD_DIM * POSITIONS];
+    static float values[HEAD_DIM * POSITIONS];
+    static float scores[POSITIONS];
+    static float found[HEAD_DIM];
+    static float expected[HEAD_DIM];
+    fill(c, query, head_dim);
+    fill(c, keys, head_dim * POSITIONS);
+    fill(c, values, head_dim * POSITIONS);
+    for (size_t position = 0; position < POSITIONS; ++position) {
+        if (position >= first && position < count) {
+            continue;
+        }
+        for (size_t d = 0; d < head_dim; ++d) {
+            keys[(position / 16 * head_dim + d) * 16 + position % 16] = NAN;
+            values[position * head_dim + d] = NAN;
+        }
+    }
+    lamina_attention_task task = {
+        .query = query, .keys = keys, .values = values, .head_dim = head_dim, .first = first, .count = count,
+        .scale = 0.7f, .scores = scores, .output = found,
+    };
+    c->kernels->attend(&task);
+    task.output = expected;
+    c->reference->attend(&task);
+    expect_same(c, "attend", found, expected, head_dim * sizeof(float));
+}
+
+// ---- elementary functions: no reference here, they only go into the digest --------------------------------------
+
+static void digest_elementary(check *c) {
+    for (size_t i = 0; i < 20000; ++i) {
+        const double x = ((double)(next_random(c) >> 11) * 0x1p-53 - 0.5) * (i % 2 == 0 ? 200 : 4e9);
+        const double results[] = {
+            lamina_sin(x), lamina_cos(x), lamina_log(fabs(x)), lamina_exp(x / 2e7),
+            lamina_pow(fabs(x), -(double)(i % 64) / 64),
+        };
+        const float result = lamina_expf((float)(i % 2 == 0 ? x : x / 2e7));
+        add_to_digest(c, results, sizeof results);
+        add_to_digest(c, &result, sizeof result);
+    }
+}
+
+static void check_table(check *c) {
+    c->state = 0x6c616d696e61;
+    check_products(c);
+    check_planes(c);
+    static const size_t counts[] = {2, 16, 30, 64, 130, 1040};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; ++i) {
+        check_elementwise(c, counts[i]);
+    }
+    for (size_t count = 1; count <= POSITIONS; count += 1 + count / 8) {
+        check_attention(c, 64, 0, count);
+        check_attention(c, HEAD_DIM, count / 3, count);
+        check_attention(c, 6, count - 1, count);
+    }
+}
+
+int main(void) {
+    check c = {.reference = lamina_kernels_reference(), .digest = 0xcbf29ce484222325};
+    lamina_isa chosen;
+    if (!lamina_isa_choose(&chosen)) {
+        printf("failed: LAMINA_ISA names no instruction set of this machine\n");
+        c.failed += 1;
+    }
+    for (int isa = LAMINA_ISA_PORTABLE; isa <= LAMINA_ISA_AVX512; ++isa) {
+        if (!lamina_isa_is_available((lamina_isa)isa)) {
+            continue;
+        }
+        c.kernels = lamina_kernels_for((lamina_isa)isa);
+        c.digesting = c.kernels->isa == chosen;
+        const size_t before = c.passed + c.failed;
+        check_table(&c);
+        printf("%s: %zu checks\n", lamina_isa_name((lamina_isa)isa), c.passed + c.failed - before);
+    }
+    digest_elementary(&c);
+    printf("digest %016" PRIx64 "\n", c.digest);
+    printf("%zu passed, %zu failed\n", c.passed, c.failed);
+    return c.failed == 0 ? 0 : 1;
+}
