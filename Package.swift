@@ -21,9 +21,9 @@ func executable(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
         swiftSettings: swiftSettings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
     .testTarget(
-        name: name, dependencies: dependencies + ["TensorCore", "TestSupport"], path: "Tests/\(name)",
+        name: name, dependencies: dependencies + ["TensorCore", "TestSupport"], path: "Tests/\(name)", exclude: exclude,
         swiftSettings: swiftSettings)
 }
 
@@ -63,6 +63,19 @@ let package = Package(
         executable("Quantize", ["StoreWriter"]),
         executable("Verify", ["LayerStore", "CKernels", "CSystem"]),
         executable("Run", ["Inference", "Text", "CKernels", "CSystem"]),
+
+        .target(
+            name: "TestSupport", dependencies: ["TensorCore"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
+        tests("TensorCoreTests", []),
+        tests("CheckpointTests", ["Checkpoint"]),
+        tests("CKernelsTests", ["CKernels", "COpenBLAS"], exclude: ["aarch64"]),
+        tests("LayerStoreTests", ["LayerStore", "CKernels"]),
+        tests("StoreWriterTests", ["StoreWriter", "Checkpoint", "LayerStore", "CKernels"]),
+        tests("TextTests", ["Text"]),
+        tests("InferenceTests", ["Inference", "LayerStore", "CKernels", "CSystem"]),
+        tests("CommandLineSupportTests", ["CommandLineSupport"]),
+        // The executables are dependencies so that they are built before these tests run them.
+        tests("CLITests", ["Convert", "Quantize", "Verify", "Run"]),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .c11

@@ -65,7 +65,8 @@ public struct StoredModel: Sendable {
                 throw LaminaError(.malformed, manifestFile, "the store lacks this layer", layer: layer)
             }
             for rule in rules {
-                guard let tensor = shard.tensors.first(where: { $0.storedName.utf8.elementsEqual(rule.name.utf8) }) else {
+                guard let tensor = shard.tensors.first(where: { $0.storedName.utf8.elementsEqual(rule.name.utf8) })
+                else {
                     guard rule.isRequired else { continue }
                     throw LaminaError(
                         .malformed, manifestFile, "the store lacks this tensor", layer: layer, tensor: rule.name)

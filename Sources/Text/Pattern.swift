@@ -4,7 +4,9 @@ import TensorCore
 
 /// A regular expression of a tokenizer, compiled by PCRE2. Safe to use from several threads.
 ///
-/// Patterns are written for Oniguruma; `PatternTranslation` turns them into PCRE2's dialect or refuses them.
+/// Patterns are written for Oniguruma; `PatternTranslation` turns them into PCRE2's dialect or refuses them. What is a
+/// letter or a number is up to PCRE2's Unicode tables (10.42: Unicode 14), so text in characters assigned later may be
+/// cut differently than by a reference with newer tables.
 final class Pattern: @unchecked Sendable {
     /// Longest pattern accepted, in bytes; the longest of a published tokenizer has a few hundred.
     private static let maximumLength = 65_536

@@ -20,7 +20,14 @@ enum Normalizer {
     static func requireNone(_ value: JSONValue?, _ path: String = "normalizer", depth: Int = 0) throws(LaminaError) {
         guard let value else { return }
         try checkDepth(depth, path)
-        let (_, construct) = try Construct.typed(value, path, supported: [("Sequence", ["normalizers"])])
+        let construct: Construct
+        do {
+            (_, construct) = try Construct.typed(value, path, supported: [("Sequence", ["normalizers"])])
+        } catch {
+            var error = error
+            if error.expected != nil { error.expected = "null, or a Sequence of nothing" }
+            throw error
+        }
         for (element, path) in try elements(construct, "normalizers") {
             try requireNone(element, path, depth: depth + 1)
         }

@@ -36,7 +36,8 @@ public struct TensorRule: Sendable {
     /// A matrix [rows, columns] that activations are multiplied with.
     static func matrix(_ name: String, _ rows: Int, _ columns: Int, in place: Place = .layer) -> TensorRule {
         TensorRule(
-            name: name, shape: Shape([rows, columns]), place: place, layout: .panel64, strongestCompression: .quantizable)
+            name: name, shape: Shape([rows, columns]), place: place, layout: .panel64,
+            strongestCompression: .quantizable)
     }
 
     /// A norm's weight or a bias [count].

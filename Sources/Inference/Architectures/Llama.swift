@@ -20,9 +20,6 @@ private enum Llama {
         if let activation = try reader.string("hidden_act"), activation != "silu" {
             throw reader.failure("hidden_act", expected: "\"silu\"")
         }
-        if let degree = reader.value("pretraining_tp"), degree.integer == nil {
-            throw reader.failure("pretraining_tp", expected: "an integer")
-        }
         let widths = 1...ModelConfig.maximumWidth
         let hidden = try reader.integer("hidden_size", in: widths)
         let heads = try reader.integer("num_attention_heads", in: widths)
@@ -35,25 +32,29 @@ private enum Llama {
             headDimension = try reader.integer("head_dim", in: 1...65_536)
         } else {
             guard hidden % heads == 0 else {
-                throw reader.failure("num_attention_heads", expected: "a divisor of hidden_size (\(hidden)) without head_dim")
+                throw reader.failure(
+                    "num_attention_heads", expected: "a divisor of hidden_size (\(hidden)) without head_dim")
             }
             headDimension = hidden / heads
         }
         let (queryWidth, overflow) = heads.multipliedReportingOverflow(by: headDimension)
         guard !overflow, queryWidth <= ModelConfig.maximumWidth else {
-            throw reader.failure("head_dim", expected: "at most \(ModelConfig.maximumWidth / heads) with \(heads) heads")
+            throw reader.failure(
+                "head_dim", expected: "at most \(ModelConfig.maximumWidth / heads) with \(heads) heads")
         }
         let vocabulary = try reader.integer("vocab_size", in: 1...ModelConfig.maximumVocabulary)
         let contexts = 1...ModelConfig.maximumContext
         let positions = try reader.integer(
             "max_position_embeddings", in: contexts,
             absent: try reader.integer("max_sequence_length", in: contexts, absent: 2048))
+        let rope = try RopeSettings(reader, dimension: headDimension, maximumPositions: positions)
         return ModelConfig(
             hiddenSize: hidden, layerCount: try reader.integer("num_hidden_layers", in: 1...ModelConfig.maximumLayers),
             headCount: heads, keyValueHeadCount: keyValueHeads, headDimension: headDimension,
             intermediateSize: try reader.integer("intermediate_size", in: widths), vocabularySize: vocabulary,
-            maximumPositions: positions, normEpsilon: try reader.positiveFloat("rms_norm_eps", absent: 1e-6),
-            rope: try RopeSettings(reader, dimension: headDimension, maximumPositions: positions),
+            maximumPositions: rope.reachablePositions,
+            normEpsilon: try reader.positiveFloat("rms_norm_eps", absent: 1e-6),
+            rope: rope,
             tiesEmbeddings: try reader.bool("tie_word_embeddings", absent: false),
             hasAttentionBias: try reader.bool("attention_bias", absent: false),
             hasFeedForwardBias: try reader.bool("mlp_bias", absent: false),

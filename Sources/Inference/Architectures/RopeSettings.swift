@@ -19,6 +19,13 @@ public struct RopeSettings: Sendable, Equatable {
     public var scaling: Scaling
     /// `max_position_embeddings`.
     public var maximumPositions: Int
+
+    /// Positions the model can be given: dynamic scaling stretches beyond `maximumPositions` by its factor, the other
+    /// kinds have theirs counted in already.
+    public var reachablePositions: Int {
+        guard case .dynamic(let factor) = scaling else { return maximumPositions }
+        return Int(min(Double(maximumPositions) * factor, Double(ModelConfig.maximumContext)))
+    }
 }
 
 /// YaRN's parameters with transformers' defaults filled in.

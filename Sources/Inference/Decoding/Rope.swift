@@ -29,7 +29,8 @@ public struct Rope: Sendable {
         case .linear(let factor): frequencies = powers.map { 1 / $0 / Float(factor) }
         case .llama3(let factor, let low, let high, let original):
             frequencies = powers.map {
-                Rope.llama3(1 / $0, factor: Float(factor), low: Float(low), high: Float(high), original: Float(original))
+                Rope.llama3(
+                    1 / $0, factor: Float(factor), low: Float(low), high: Float(high), original: Float(original))
             }
         case .yarn(let yarn): frequencies = Rope.yarn(powers, yarn, base: base)
         }

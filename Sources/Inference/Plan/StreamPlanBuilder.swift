@@ -60,7 +60,8 @@ struct StreamPlanBuilder {
 
     private mutating func openFiles() throws(LaminaError) {
         for (layer, rules) in model.expectedTensors where !rules.isEmpty {
-            guard let shard = model.store.manifest.shards.first(where: { $0.layer.utf8.elementsEqual(layer.utf8) }) else {
+            guard let shard = model.store.manifest.shards.first(where: { $0.layer.utf8.elementsEqual(layer.utf8) })
+            else {
                 throw LaminaError(.malformed, model.store.path, "the store lacks this layer", layer: layer)
             }
             fileOfLayer[layer] = plan.files.count

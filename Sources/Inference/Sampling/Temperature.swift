@@ -14,6 +14,6 @@ enum Temperature {
             rest -= weight
         }
         // Only rounding gets here.
-        return zip(candidates, weights).last { $0.1 > 0 }?.0.id
+        return candidates.indices.last { weights[$0] > 0 }.map { candidates[$0].id }
     }
 }

@@ -46,14 +46,15 @@ final class Prefetcher: @unchecked Sendable {
     private var slots: [Slot]
     private var freeSlots: [Int]
     private var residence: [Residence]
-    /// Reads left to the ring once all residents are filled, and how many of them are the body's.
-    private let streamed: [Int]
+    /// Reads that go through the ring in every pass.
+    private let streamedCount: Int
     private var schedule: [PassSchedule]
     /// The pass and the position in it that the next read is for.
     private var pass = 0
     private var passesBeforeSchedule = 0
     private var cursor = 0
-    private var unfilled: Int
+    /// Residents that no thread has taken yet.
+    private var wantedResidents: Int
     private var isStopping = false
     private var failure: LaminaError?
     private var statistics = ReadStatistics()
@@ -72,20 +73,18 @@ final class Prefetcher: @unchecked Sendable {
         slots = [Slot](repeating: Slot(), count: slotCount)
         freeSlots = Array((0..<slotCount).reversed())
         residence = plan.reads.indices.map { residents.offset(of: $0) == nil ? .streamed : .wanted }
-        streamed = plan.reads.indices.filter { residents.offset(of: $0) == nil }
-        unfilled = plan.reads.count - streamed.count
+        streamedCount = plan.reads.indices.count { residents.offset(of: $0) == nil }
+        wantedResidents = plan.reads.count - streamedCount
         self.schedule = schedule
         for _ in 0..<max(1, readers) {
-            // Unowned: `stop` joins the threads before this object goes.
-            guard let thread = JoinableThread({ [unowned self] in readLoop() }) else {
+            // The threads hold this object until `stop`, which the owner must call.
+            guard let thread = JoinableThread({ self.readLoop() }) else {
                 stop()
                 throw LaminaError(.limit, "", "cannot start a reader thread")
             }
             threads.append(thread)
         }
     }
-
-    deinit { stop() }
 
     /// Ends the threads after the reads in hand; waiting consumers throw. May be called again.
     func stop() {
@@ -140,7 +139,8 @@ final class Prefetcher: @unchecked Sendable {
                 return UnsafeRawBufferPointer(bytes)
             }
             if let slot = slots.firstIndex(where: { $0.key == wanted && $0.state == .ready }) {
-                return UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes(ofSlot: slot))[..<reads[read].byteCount])
+                return UnsafeRawBufferPointer(
+                    rebasing: UnsafeRawBufferPointer(bytes(ofSlot: slot))[..<reads[read].byteCount])
             }
             if let failure { throw failure }
             if isStopping { throw LaminaError(.unexpected, "", "reading was stopped while a chunk was wanted") }
@@ -205,7 +205,6 @@ final class Prefetcher: @unchecked Sendable {
                 slots[slot].state = .ready
             } else {
                 residence[job.read] = .filled
-                unfilled -= 1
             }
         }
         monitor.wakeAll(.consumers)
@@ -222,6 +221,7 @@ final class Prefetcher: @unchecked Sendable {
             }
             if residence[read] == .wanted {
                 residence[read] = .reading
+                wantedResidents -= 1
                 cursor += 1
                 return Job(read: read, slot: nil)
             }
@@ -236,8 +236,7 @@ final class Prefetcher: @unchecked Sendable {
     }
 
     /// The read under the cursor, after moving over passes that are done and reads that are resident already; `nil`
-    /// if no scheduled pass is left. Once every resident is in, only streamed reads are looked at, so that a pass
-    /// without any costs nothing.
+    /// if no scheduled pass is left, or none of them will read anything.
     private func nextRead() -> Int? {
         while let current = currentSchedule() {
             let end = current.includesHead ? reads.count : bodyCount
@@ -247,7 +246,7 @@ final class Prefetcher: @unchecked Sendable {
                 case .reading, .filled: cursor += 1
                 }
             }
-            if unfilled == 0, streamed.isEmpty { return nil }
+            if wantedResidents == 0, streamedCount == 0 { return nil }
             pass += 1
             cursor = 0
         }

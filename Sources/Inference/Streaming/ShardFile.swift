@@ -53,7 +53,8 @@ final class ShardFile: Sendable {
     ) throws(LaminaError) {
         let reachesPastEnd = offset + UInt64(buffer.count) > size
         if reachesPastEnd {
-            try bufferedFile.readExactly(into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<neededBytes]), at: offset)
+            try bufferedFile.readExactly(
+                into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<neededBytes]), at: offset)
         } else {
             try file.readExactly(into: buffer, at: offset)
         }

@@ -1,0 +1,31 @@
+import LayerStore
+import TensorCore
+
+/// What one thread of the pool has to itself.
+final class Worker: @unchecked Sendable {
+    // Sendable: the pool gives each worker number to one thread at a time.
+    let decoder: ChunkDecoder
+    /// Attention scores, one per position of the cache.
+    let scores: FloatBuffer
+    /// Products of one panel (columns, 64), only for scoring.
+    let panel: FloatBuffer
+    /// Seconds spent waiting for the disk, and decoding and multiplying.
+    var waitSeconds = 0.0
+    var taskSeconds = 0.0
+
+    init(
+        decodedBytes: Int, positions: Int, panelColumns: Int, kernels: KernelTable
+    ) throws(LaminaError) {
+        decoder = try ChunkDecoder(slotBytes: decodedBytes, kernels: kernels)
+        scores = try FloatBuffer(count: positions)
+        panel = try FloatBuffer(count: panelColumns * 64)
+    }
+
+    /// libzstd's decoding context.
+    private static let zstdBytes = 160 << 10
+
+    /// Bytes one worker takes, without its panel.
+    static func memoryBytes(decodedBytes: Int, positions: Int) -> Int {
+        ChunkDecoder.memoryBytes(slotBytes: decodedBytes) + positions * MemoryLayout<Float>.stride + zstdBytes
+    }
+}

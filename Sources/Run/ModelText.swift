@@ -1,0 +1,119 @@
+import Inference
+import LayerStore
+import TensorCore
+import Text
+
+/// The text side of a store: its tokenizer, its chat template, and the defaults its authors gave for generating.
+struct ModelText {
+    private let store: Store
+    let tokenizer: Tokenizer
+    /// Text of the chat template, `nil` if the store has none.
+    let templateText: String?
+    /// `eos_token` of tokenizer_config.json.
+    private let endToken: String?
+
+    /// `nil` if the store has no tokenizer. Throws `.malformed`, `.damaged` or `.io`.
+    init?(_ store: Store) throws(LaminaError) {
+        guard let bytes = try store.sideFile("tokenizer.json", limit: Tokenizer.maximumFileBytes) else { return nil }
+        self.store = store
+        tokenizer = try Tokenizer(json: bytes, file: store.location(of: "side/tokenizer.json"))
+        let config = try store.sideFile("tokenizer_config.json", limit: ChatTemplate.maximumFileBytes)
+        templateText = try ChatTemplate.templateText(
+            tokenizerConfig: config,
+            jinja: try store.sideFile("chat_template.jinja", limit: ChatTemplate.maximumFileBytes),
+            folder: store.location(of: "side"))
+        endToken = try config.flatMap { (bytes) throws(LaminaError) in
+            let file = store.location(of: "side/tokenizer_config.json")
+            let token = try parsedObject(bytes, file: file)["eos_token"]
+            return token?.string ?? token?.object?["content"]?.string
+        }
+    }
+
+    /// A conversation as the model expects it. Throws `.usage` without a template, `.malformed` for an unknown one.
+    func chatPrompt(_ messages: [ChatMessage]) throws(LaminaError) -> [Int] {
+        guard let templateText else {
+            throw LaminaError(.usage, "--chat", "this store has no chat template", hint: "use --raw")
+        }
+        let template: ChatTemplate
+        do throws(LaminaError) {
+            template = try ChatTemplate(template: templateText)
+        } catch {
+            throw error.about(store.location(of: "side"))
+        }
+        let text = template.render(messages, addGenerationPrompt: true)
+        // The template writes the special tokens itself.
+        return try tokenizer.encode(text, addSpecialTokens: false)
+    }
+
+    /// Tokens that end a turn in the usual templates.
+    private static let turnEnds = ["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<|user|>"]
+
+    /// Ids that end a text: the tokenizer's own, and in a chat the ends of turns that the template speaks of.
+    func endTokens(isChat: Bool) -> [Int] {
+        var names = endToken.map { [$0] } ?? []
+        if isChat, let templateText { names += ModelText.turnEnds.filter { templateText.utf8Contains($0) } }
+        return names.compactMap(tokenizer.id(ofToken:))
+    }
+}
+
+/// A JSON file's object. Throws `.malformed` naming the file.
+private func parsedObject(_ bytes: [UInt8], file: String) throws(LaminaError) -> JSONObject {
+    let value: JSONValue
+    do throws(LaminaError) {
+        value = try JSONValue.parse(bytes)
+    } catch {
+        throw error.about(file)
+    }
+    guard let object = value.object else {
+        throw LaminaError(.malformed, file, "not a JSON object", found: value.summary)
+    }
+    return object
+}
+
+extension String {
+    /// Whether the bytes of `part` occur, without Unicode's equivalences.
+    fileprivate func utf8Contains(_ part: String) -> Bool {
+        let bytes = Array(utf8)
+        let wanted = Array(part.utf8)
+        guard wanted.count <= bytes.count else { return false }
+        return (0...(bytes.count - wanted.count)).contains { bytes[$0...].starts(with: wanted) }
+    }
+}
+
+/// generation_config.json: the sampling its authors recommend.
+struct GenerationDefaults {
+    /// `nil` if the file does not say; it overrides config.json's.
+    var endTokens: [Int]?
+    /// What to sample with; `nil` where the file does not ask for sampling.
+    var sampling: SamplerSettings?
+
+    /// All unset without the file. Throws `.malformed` for values that cannot be meant.
+    init(_ store: Store, vocabulary: Int) throws(LaminaError) {
+        guard let bytes = try store.sideFile("generation_config.json") else { return }
+        let file = store.location(of: "side/generation_config.json")
+        let object = try parsedObject(bytes, file: file)
+        if let value = object["eos_token_id"], !value.isNull {
+            let list = value.array ?? [value]
+            let ids = list.compactMap(\.integer).filter { (0..<vocabulary).contains($0) }
+            guard ids.count == list.count else {
+                throw LaminaError(
+                    .malformed, file, "bad value for \"eos_token_id\"", expected: "token ids in 0..<\(vocabulary)",
+                    found: value.summary)
+            }
+            endTokens = ids
+        }
+        guard object["do_sample"]?.bool == true else { return }
+        // Where the file is silent, transformers' own defaults are meant.
+        let settings = SamplerSettings(
+            temperature: object["temperature"]?.double ?? 1, topK: object["top_k"]?.integer ?? 50,
+            topP: object["top_p"]?.double ?? 1, minP: object["min_p"]?.double ?? 0,
+            repeatPenalty: object["repetition_penalty"]?.double ?? 1)
+        do throws(LaminaError) {
+            try settings.validate()
+        } catch {
+            throw LaminaError(
+                .malformed, file, "sampling defaults out of range", expected: error.expected, found: error.found)
+        }
+        sampling = settings
+    }
+}

@@ -1,0 +1,114 @@
+import ArgumentParser
+import CommandLineSupport
+import Glibc
+import Inference
+import LayerStore
+import TensorCore
+import Text
+
+/// Where the prompt comes from.
+struct PromptOptions: ParsableArguments {
+    @Argument(help: ArgumentHelp("- reads the prompt from standard input.", valueName: "-"))
+    var input: String?
+
+    @Option(name: [.short, .long], help: ArgumentHelp("The prompt.", valueName: "text"))
+    var prompt: String?
+
+    @Option(
+        name: [.customShort("f"), .long],
+        help: ArgumentHelp(
+            "A file with the prompt; - is standard input. A line feed at its end is dropped.", valueName: "file"))
+    var promptFile: String?
+
+    @Option(help: ArgumentHelp("The prompt as token ids: 1,2,3.", valueName: "ids"))
+    var ids: TokenList?
+
+    @Flag(help: "The prompt is a user's message: put it into the model's chat template.")
+    var chat = false
+
+    @Flag(help: "The prompt is text to continue (the default).")
+    var raw = false
+
+    @Option(help: ArgumentHelp("A system message to go before the prompt, with --chat.", valueName: "text"))
+    var system: String?
+
+    /// Longest prompt file accepted, in bytes: far above any context.
+    static let maximumBytes = 1 << 28
+
+    func validate() throws {
+        if let input, input != "-" {
+            throw ValidationError(
+                "unexpected argument '\(input)'; give the prompt with --prompt, or - for standard input")
+        }
+        let sources = [input != nil, prompt != nil, promptFile != nil, ids != nil].count { $0 }
+        guard sources == 1 else {
+            throw ValidationError("give one prompt: --prompt, --prompt-file, --ids, or - for standard input")
+        }
+        if chat, raw { throw ValidationError("--chat and --raw contradict each other") }
+        if chat, ids != nil { throw ValidationError("--chat needs a text prompt: it does not go with --ids") }
+        if system != nil, !chat { throw ValidationError("--system needs --chat") }
+    }
+
+    /// The prompt's ids. Throws `.usage` for an empty prompt, ids out of range, or text without a tokenizer.
+    func tokens(model: StoredModel, text: ModelText?) throws(LaminaError) -> [Int] {
+        if let ids {
+            try checkTokens(ids.ids, model: model, option: "--ids")
+            return ids.ids
+        }
+        guard let text else {
+            throw LaminaError(
+                .usage, model.store.path, "the store has no tokenizer, so it takes no text",
+                hint: "give token ids with --ids")
+        }
+        let prompt = try promptText()
+        guard !prompt.isEmpty else { throw LaminaError(.usage, "", "the prompt is empty") }
+        let tokens: [Int]
+        if chat {
+            var messages = [ChatMessage(.user, prompt)]
+            if let system { messages.insert(ChatMessage(.system, system), at: 0) }
+            tokens = try text.chatPrompt(messages)
+        } else {
+            tokens = try text.tokenizer.encode(prompt, addSpecialTokens: true)
+        }
+        guard !tokens.isEmpty else { throw LaminaError(.usage, "", "the prompt is empty") }
+        for token in tokens where token >= model.config.vocabularySize {
+            throw LaminaError(
+                .malformed, model.store.location(of: "side/tokenizer.json"),
+                "the tokenizer knows ids the model does not",
+                expected: "ids below \(model.config.vocabularySize)", found: "\(token)")
+        }
+        return tokens
+    }
+
+    private func promptText() throws(LaminaError) -> String {
+        if let prompt { return prompt }
+        let file = promptFile ?? "-"
+        let isStandardInput = file == "-"
+        let name = isStandardInput ? "standard input" : file
+        let bytes =
+            isStandardInput
+            ? try PromptOptions.standardInput()
+            : try RealFileSystem().readWhole(file, limit: PromptOptions.maximumBytes)
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw LaminaError(.malformed, name, "not UTF-8")
+        }
+        return text.utf8.last == UInt8(ascii: "\n") ? String(decoding: text.utf8.dropLast(), as: UTF8.self) : text
+    }
+
+    private static func standardInput() throws(LaminaError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = chunk.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else {
+                throw LaminaError(.io, "standard input", "cannot read: \(SystemError(code: errno).text)")
+            }
+            if count == 0 { return bytes }
+            bytes.append(contentsOf: chunk[..<count])
+            guard bytes.count <= maximumBytes else {
+                throw LaminaError(.limit, "standard input", "longer than \(maximumBytes) bytes")
+            }
+        }
+    }
+}

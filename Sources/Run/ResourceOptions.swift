@@ -1,0 +1,74 @@
+import ArgumentParser
+import CSystem
+import CommandLineSupport
+import Inference
+import TensorCore
+
+/// Threads, memory and context: what changes speed and never results.
+struct ResourceOptions: ParsableArguments {
+    @Option(name: [.short, .long], help: "Threads that compute. Default: all processors.")
+    var threads: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Memory the process may take, such as 2GiB or 512MiB. Default: what is available, less an eighth.",
+            valueName: "size"))
+    var memory: ByteSize?
+
+    @Option(
+        name: [.customShort("c"), .customLong("ctx")],
+        help: ArgumentHelp(
+            "Positions to make room for. Default: the prompt and --max-tokens, at most what the model was made for.",
+            valueName: "n"))
+    var context: Int?
+
+    func validate() throws {
+        if let threads, !(1...1024).contains(threads) {
+            throw ValidationError("--threads must be between 1 and 1024, not \(threads)")
+        }
+        if let context, context < 1 { throw ValidationError("--ctx must be at least 1, not \(context)") }
+    }
+
+    /// Threads asked for, or one per processor.
+    var threadCount: Int { threads ?? min(1024, max(1, Int(lamina_processor_count()))) }
+
+    /// Positions for `wanted` tokens in `model`. Throws `.usage` for a context the model was not made for.
+    func positions(_ wanted: Int, model: StoredModel) throws(LaminaError) -> Int {
+        let most = model.config.maximumPositions
+        guard let context else { return min(wanted, most) }
+        guard context <= most else {
+            throw LaminaError(
+                .usage, "--ctx", "the model was not made for such a context", expected: "at most \(most) positions",
+                found: "\(context)")
+        }
+        return context
+    }
+
+    /// Session options for a context of `positions`.
+    func session(positions: Int) -> SessionOptions {
+        SessionOptions(threads: threadCount, memoryBytes: memory?.bytes, context: positions)
+    }
+}
+
+/// Token ids on a command line: `1,2,3`.
+struct TokenList: ExpressibleByArgument {
+    var ids: [Int]
+
+    init?(argument: String) {
+        var ids: [Int] = []
+        for part in argument.split(separator: ",", omittingEmptySubsequences: false) {
+            guard let id = Int(part), id >= 0 else { return nil }
+            ids.append(id)
+        }
+        self.ids = ids
+    }
+}
+
+/// Refuses ids that the model's vocabulary lacks. Throws `.usage`.
+func checkTokens(_ ids: [Int], model: StoredModel, option: String) throws(LaminaError) {
+    for id in ids where id >= model.config.vocabularySize {
+        throw LaminaError(
+            .usage, option, "token id out of range", expected: "0 to \(model.config.vocabularySize - 1)", found: "\(id)"
+        )
+    }
+}

@@ -1,0 +1,125 @@
+import Checkpoint
+import Foundation
+import Glibc
+import TensorCore
+import TestSupport
+import Testing
+
+/// Index, config and links: cases 13 to 17 and 22 of the case table.
+@Suite struct CheckpointFolderTests {
+    private let one = SyntheticCheckpoint.safetensors([.init(name: "a", dtype: .uint8, shape: [1], bytes: [1])])
+    private let two = SyntheticCheckpoint.safetensors([.init(name: "b", dtype: .uint8, shape: [1], bytes: [2])])
+
+    private func open(_ files: [String: [UInt8]]) throws -> Result<CheckpointFolder, LaminaError> {
+        try Fixtures.withScratchFolder { folder in
+            for (name, bytes) in files { try Data(bytes).write(to: URL(fileURLWithPath: folder + "/" + name)) }
+            return Result { () throws(LaminaError) in try CheckpointFolder(path: folder, in: RealFileSystem()) }
+        }
+    }
+
+    private func error(_ files: [String: [UInt8]]) throws -> LaminaError? {
+        if case .failure(let error) = try open(files) { return error }
+        return nil
+    }
+
+    private func index(_ map: String, total: Int = 2) -> [UInt8] {
+        Array("{\"metadata\":{\"total_size\":\(total)},\"weight_map\":\(map)}".utf8)
+    }
+
+    @Test func opensSingleAndSharded() throws {
+        let single = try open(["config.json": Array("{}".utf8), "model.safetensors": one]).get()
+        #expect(single.files.map(\.name) == ["model.safetensors"])
+        let map = "{\"a\":\"m-1.safetensors\",\"b\":\"m-2.safetensors\"}"
+        let files = [
+            "config.json": Array("{}".utf8), "m-1.safetensors": one, "m-2.safetensors": two,
+            "model.safetensors.index.json": index(map),
+        ]
+        let sharded = try open(files).get()
+        #expect(sharded.files.map(\.name) == ["m-1.safetensors", "m-2.safetensors"])
+        #expect(sharded.warnings.isEmpty)
+        let wrongTotal = try open(files.merging(["model.safetensors.index.json": index(map, total: 3)]) { $1 }).get()
+        #expect(wrongTotal.warnings.count == 1)
+    }
+
+    @Test(arguments: [
+        "../../other/model.safetensors", "/etc/passwd", "a/b.safetensors", "C:\\x.safetensors", "%2e%2e", "", ".", "..",
+        ".safetensors", "a\\u0000.safetensors",
+    ])
+    func case13WeightMapNamesFiles(_ name: String) throws {
+        let escaped = name.split(separator: "\\", omittingEmptySubsequences: false).joined(separator: "\\\\")
+        let found = try error([
+            "config.json": Array("{}".utf8), "model.safetensors.index.json": index("{\"a\":\"\(escaped)\"}"),
+        ])
+        #expect(found?.kind == .malformed)
+        #expect(found?.problem.contains("no plain file name") == true)
+    }
+
+    @Test func case14and15Links() throws {
+        try Fixtures.withScratchFolder { root in
+            let manager = FileManager.default
+            let snapshot = root + "/models--org--name/snapshots/abc"
+            let blobs = root + "/models--org--name/blobs"
+            try manager.createDirectory(atPath: snapshot, withIntermediateDirectories: true)
+            try manager.createDirectory(atPath: blobs, withIntermediateDirectories: true)
+            try Data("{}".utf8).write(to: URL(fileURLWithPath: snapshot + "/config.json"))
+            try Data(one).write(to: URL(fileURLWithPath: blobs + "/blob"))
+            try Data(one).write(to: URL(fileURLWithPath: root + "/outside"))
+            let link = snapshot + "/model.safetensors"
+            func open(linkTo target: String) -> LaminaError? {
+                unlink(link)
+                symlink(target, link)
+                do throws(LaminaError) {
+                    _ = try CheckpointFolder(path: snapshot, in: RealFileSystem())
+                    return nil
+                } catch { return error }
+            }
+            #expect(open(linkTo: "../../blobs/blob") == nil)
+            #expect(open(linkTo: root + "/outside")?.kind == .malformed)
+            #expect(open(linkTo: "/dev/zero")?.kind == .malformed)
+            #expect(open(linkTo: "model.safetensors")?.kind == .malformed)
+            #expect(open(linkTo: "nowhere")?.kind == .missing)
+            #expect(open(linkTo: ".")?.kind == .malformed)
+            unlink(link)
+            mkfifo(link, 0o600)
+            let pipe = #expect(throws: LaminaError.self) { try CheckpointFolder(path: snapshot, in: RealFileSystem()) }
+            #expect(pipe?.kind == .malformed)
+        }
+    }
+
+    @Test func case16Contradictions() throws {
+        let config = ["config.json": Array("{}".utf8)]
+        let missing = try error(
+            config.merging(["model.safetensors.index.json": index("{\"a\":\"m-1.safetensors\"}")]) { $1 })
+        #expect(missing?.kind == .missing)
+        #expect(missing?.problem.contains("m-1.safetensors") == true)
+        let map = index("{\"a\":\"m-1.safetensors\",\"c\":\"m-2.safetensors\"}")
+        let wrong = try error(
+            config.merging([
+                "m-1.safetensors": one, "m-2.safetensors": two, "model.safetensors.index.json": map,
+                "model.safetensors": one, "model-9.safetensors": one,
+            ]) { $1 })
+        #expect(wrong?.kind == .malformed)
+        for text in ["m-2.safetensors lacks c", "holds b", "model-9.safetensors is in", "model.safetensors is in"] {
+            #expect(wrong?.problem.contains(text) == true, "\(text)")
+        }
+        let twice = try error(
+            config.merging([
+                "m-1.safetensors": one, "m-2.safetensors": one,
+                "model.safetensors.index.json": index("{\"a\":\"m-1.safetensors\",\"x\":\"m-2.safetensors\"}"),
+            ]) { $1 })
+        #expect(twice?.problem.contains("a is in m-1.safetensors and in m-2.safetensors") == true)
+    }
+
+    @Test func case22OtherKinds() throws {
+        #expect(try error([:])?.kind == .missing)
+        #expect(try error(["pytorch_model.bin": [0]])?.found == "pytorch_model.bin files")
+        #expect(try error(["x.gguf": [0]])?.found == "a GGUF file")
+        #expect(try error(["adapter_config.json": [0]])?.found == "a LoRA adapter")
+        #expect(try error(["model.safetensors": one])?.kind == .missing)
+        #expect(try error(["model.safetensors": one, "config.json": Array("[]".utf8)])?.kind == .malformed)
+        let nowhere = #expect(throws: LaminaError.self) {
+            try CheckpointFolder(path: "/nonexistent/x", in: RealFileSystem())
+        }
+        #expect(nowhere?.kind == .missing)
+    }
+}

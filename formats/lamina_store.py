@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Reads a Lamina layer store: every tensor, bit for bit. A short reader to check the format against, not a fast one.
+
+  lamina_store.py STORE                        every tensor's SHA-256 against the manifest
+  lamina_store.py STORE --list                 what is in it
+  lamina_store.py STORE --compare CHECKPOINT   every tensor, byte for byte, against the safetensors files it came from
+
+Shards are read as HDF5 (h5py and hdf5plugin), or with --flat through the header in their first bytes (zstandard).
+Only the decoding is checked, not the chunks' checksums; lamina-verify does that. Layouts: layer-store.md and shard.md.
+"""
+import argparse
+import hashlib
+import json
+import pathlib
+import struct
+import sys
+
+import numpy as np
+
+SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
+         "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8}
+DTYPES = dict(enumerate(SIZES, start=1))  # the numbers in the flat header
+LAYOUTS = ["rows", "panel64"]
+PLANES = {"raw": ["data"], "exp-huf": ["exponent", "sign_mantissa"], "fp16-huf": ["high", "low"],
+          "fp32-planes": ["exponent", "mantissa_high", "mantissa_middle", "mantissa_low_sign"]}
+CODECS = list(PLANES)
+
+
+def merged(codec, size, planes):
+    """Elements, as unsigned integers of `size` bytes, out of a codec's byte planes."""
+    if codec == "raw":
+        return planes[0].view(f"<u{size}")
+    word = np.zeros(planes[0].size, f"<u{size}")
+    for plane in planes:  # most significant byte first
+        word = word << 8 | plane
+    if codec == "fp16-huf":
+        return word
+    return word >> 1 | word << (8 * size - 1)  # the sign bit was rotated to the end
+
+
+def rebuilt(tensor, elements):
+    """The tensor's bytes in the source's order; `elements` are its chunks, slot after slot."""
+    *outer, columns = tensor["shape"] or [1]
+    rows, is_panel = int(np.prod(outer, dtype=np.int64)), tensor["layout"] == "panel64"
+    target = np.empty((rows, columns), elements.dtype)
+    if target.size == 0:
+        return b""
+    padded = columns + columns % 2 if is_panel and tensor["dtype"] == "BF16" else columns
+    width = min(tensor["columns_per_chunk"], padded)
+    ranges, unit_rows = -(-padded // width), 64 if is_panel else 1
+    units = -(-rows // unit_rows)
+    chunks = -(-units // tensor["units_per_chunk"]) * ranges
+    for index, slot in enumerate(elements.reshape(chunks, -1)):
+        first, column = index // ranges * tensor["units_per_chunk"], index % ranges * width
+        count, taken = min(width, padded - column), 0
+        for unit in range(first, min(first + tensor["units_per_chunk"], units)):
+            row = unit * unit_rows
+            height = min(64, -(-(rows - row) // 16) * 16) if is_panel else 1
+            block = slot[taken:taken + height * count]
+            taken += height * count
+            if not is_panel:
+                block = block.reshape(1, count)
+            elif tensor["dtype"] == "BF16":  # [k/2][rows][2]
+                block = block.reshape(count // 2, height, 2).swapaxes(0, 1).reshape(height, count)
+            else:  # [k][rows]
+                block = block.reshape(count, height).T
+            area = target[row:row + unit_rows, column:column + count]
+            area[...] = block[:area.shape[0], :area.shape[1]]
+    return target.tobytes()
+
+
+def read_hdf5(path):
+    """Yields (attributes, bytes) of a shard's tensors out of its HDF5 structure."""
+    import h5py
+    import hdf5plugin  # noqa: F401, registers the zstd filter
+
+    with h5py.File(path, "r") as file:
+        for group in file.values():
+            tensor = {key: value.decode() if isinstance(value, bytes) else value
+                      for key, value in group.attrs.items()}
+            tensor["shape"] = [] if isinstance(tensor["shape"], h5py.Empty) else tensor["shape"].tolist()
+            planes = [group[name][...] if name in group else np.empty(0, np.uint8) for name in PLANES[tensor["codec"]]]
+            yield tensor, rebuilt(tensor, merged(tensor["codec"], SIZES[tensor["dtype"]], planes))
+
+
+def read_flat(path):
+    """The same through the header in the user block, without any HDF5 library."""
+    import zstandard
+
+    with open(path, "rb") as file:
+        magic, version, count, block, size, length = struct.unpack("<8sIIQQQ", file.read(40))
+        assert magic == b"\x93LAMINA\n" and version == 1 and size == path.stat().st_size, f"{path}: not a shard"
+        file.seek(64)
+        table, at = file.read(length), 0
+        for _ in range(count):
+            name_bytes, dtype, layout, codec, rank, plane_count, units, columns, chunks = struct.unpack_from(
+                "<HBBBBHQQQ", table, at)
+            shape, at = list(struct.unpack_from(f"<{rank}Q", table, at + 32)), at + 32 + 8 * rank
+            name, at = table[at:at + name_bytes].decode(), at + -(-name_bytes // 8) * 8
+            tensor = {"name": name, "dtype": DTYPES[dtype], "shape": shape, "layout": LAYOUTS[layout],
+                      "codec": CODECS[codec], "units_per_chunk": units, "columns_per_chunk": columns}
+            planes = [[] for _ in range(plane_count)]
+            for index in range(chunks * plane_count):
+                offset, _, stored, encoding = struct.unpack_from("<QQIB", table, at)
+                at += 24
+                file.seek(offset)
+                data = file.read(stored)
+                planes[index % plane_count].append(zstandard.ZstdDecompressor().decompress(data) if encoding else data)
+            planes = [np.frombuffer(b"".join(plane), np.uint8) for plane in planes]
+            yield tensor, rebuilt(tensor, merged(tensor["codec"], SIZES[tensor["dtype"]], planes))
+
+
+def tensors(store, manifest, read):
+    """Yields (manifest entry, bytes) of every tensor; the shards' own attributes must agree with the manifest."""
+    for shard in manifest["shards"]:
+        entries = {entry["stored_name"]: entry for entry in shard["tensors"]}
+        for tensor, data in read(store / shard["path"]):
+            entry = entries.pop(tensor["name"])
+            for key in ("dtype", "shape", "layout", "codec"):
+                assert tensor[key] == entry[key], f"{entry['name']}: {key} {tensor[key]} is not {entry[key]}"
+            yield entry, data
+        assert not entries, f"{shard['path']} lacks {', '.join(entries)}"
+
+
+def source_tensors(folder, manifest):
+    """name -> (dtype, shape, bytes) as the safetensors package reads the checkpoint; whole files in memory."""
+    import safetensors
+
+    return {name: (info["dtype"], info["shape"], bytes(info["data"]))
+            for file in manifest["source"]["files"]
+            for name, info in safetensors.deserialize((folder / file["path"]).read_bytes())}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("store", type=pathlib.Path)
+    parser.add_argument("--list", action="store_true", help="print the tensors and stop")
+    parser.add_argument("--compare", metavar="CHECKPOINT", type=pathlib.Path, help="compare with the source")
+    parser.add_argument("--flat", action="store_true", help="read without HDF5")
+    options = parser.parse_args()
+    manifest = json.loads((options.store / "manifest.json").read_text(encoding="utf-8"))
+    if options.list:
+        for shard in manifest["shards"]:
+            for entry in shard["tensors"]:
+                print(shard["path"], entry["name"], entry["dtype"], entry["shape"], entry["layout"], entry["codec"])
+        return
+    source = source_tensors(options.compare, manifest) if options.compare else {}
+    count = total = 0
+    for entry, data in tensors(options.store, manifest, read_flat if options.flat else read_hdf5):
+        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+            sys.exit(f"{entry['name']}: differs from the manifest's SHA-256")
+        if options.compare and source.pop(entry["name"], None) != (entry["dtype"], entry["shape"], data):
+            sys.exit(f"{entry['name']}: differs from the checkpoint")
+        count, total = count + 1, total + len(data)
+    if source:
+        sys.exit(f"not in the store: {', '.join(sorted(source))}")
+    print(f"{count} tensors, {total} bytes: all equal")
+
+
+if __name__ == "__main__":
+    main()
