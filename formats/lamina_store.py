@@ -6,7 +6,7 @@
   lamina_store.py STORE --compare CHECKPOINT   every tensor, byte for byte, against the safetensors files it came from
 
 Shards are read as HDF5 (h5py and hdf5plugin), or with --flat through the header in their first bytes (zstandard).
-Only the decoding is checked, not the chunks' checksums; lamina-verify does that. Layouts: layer-store.md and shard.md.
+It does not check the chunks' own checksums; lamina-verify does. The format is described in layer-store.md and shard.md.
 """
 import argparse
 import hashlib
@@ -17,13 +17,11 @@ import sys
 
 import numpy as np
 
-SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
-         "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8}
-DTYPES = dict(enumerate(SIZES, start=1))  # the numbers in the flat header
-LAYOUTS = ["rows", "panel64"]
+# In the order of their numbers in the flat header, dtypes from 1, the others from 0.
+DTYPES = "BOOL U8 I8 F8_E4M3 F8_E5M2 U16 I16 F16 BF16 U32 I32 F32 U64 I64 F64".split()
+SIZES = dict(zip(DTYPES, [1] * 5 + [2] * 4 + [4] * 3 + [8] * 3))
 PLANES = {"raw": ["data"], "exp-huf": ["exponent", "sign_mantissa"], "fp16-huf": ["high", "low"],
           "fp32-planes": ["exponent", "mantissa_high", "mantissa_middle", "mantissa_low_sign"]}
-CODECS = list(PLANES)
 
 
 def merged(codec, size, planes):
@@ -33,13 +31,13 @@ def merged(codec, size, planes):
     word = np.zeros(planes[0].size, f"<u{size}")
     for plane in planes:  # most significant byte first
         word = word << 8 | plane
-    if codec == "fp16-huf":
-        return word
-    return word >> 1 | word << (8 * size - 1)  # the sign bit was rotated to the end
+    # The others have the sign rotated to the end, so that the exponent is a byte of its own.
+    return word if codec == "fp16-huf" else word >> 1 | word << (8 * size - 1)
 
 
-def rebuilt(tensor, elements):
-    """The tensor's bytes in the source's order; `elements` are its chunks, slot after slot."""
+def rebuilt(tensor, planes):
+    """The tensor's bytes in the source's order, out of its planes, each all chunks' slots one after another."""
+    elements = merged(tensor["codec"], SIZES[tensor["dtype"]], planes)
     *outer, columns = tensor["shape"] or [1]
     rows, is_panel = int(np.prod(outer, dtype=np.int64)), tensor["layout"] == "panel64"
     target = np.empty((rows, columns), elements.dtype)
@@ -47,10 +45,9 @@ def rebuilt(tensor, elements):
         return b""
     padded = columns + columns % 2 if is_panel and tensor["dtype"] == "BF16" else columns
     width = min(tensor["columns_per_chunk"], padded)
-    ranges, unit_rows = -(-padded // width), 64 if is_panel else 1
+    ranges, unit_rows = -(-padded // width), 64 if is_panel else 1  # -(-a // b) rounds up
     units = -(-rows // unit_rows)
-    chunks = -(-units // tensor["units_per_chunk"]) * ranges
-    for index, slot in enumerate(elements.reshape(chunks, -1)):
+    for index, slot in enumerate(elements.reshape(-(-units // tensor["units_per_chunk"]) * ranges, -1)):
         first, column = index // ranges * tensor["units_per_chunk"], index % ranges * width
         count, taken = min(width, padded - column), 0
         for unit in range(first, min(first + tensor["units_per_chunk"], units)):
@@ -65,7 +62,7 @@ def rebuilt(tensor, elements):
             else:  # [k][rows]
                 block = block.reshape(count, height).T
             area = target[row:row + unit_rows, column:column + count]
-            area[...] = block[:area.shape[0], :area.shape[1]]
+            area[...] = block[:area.shape[0], :area.shape[1]]  # without the padding
     return target.tobytes()
 
 
@@ -80,7 +77,7 @@ def read_hdf5(path):
                       for key, value in group.attrs.items()}
             tensor["shape"] = [] if isinstance(tensor["shape"], h5py.Empty) else tensor["shape"].tolist()
             planes = [group[name][...] if name in group else np.empty(0, np.uint8) for name in PLANES[tensor["codec"]]]
-            yield tensor, rebuilt(tensor, merged(tensor["codec"], SIZES[tensor["dtype"]], planes))
+            yield tensor, rebuilt(tensor, planes)
 
 
 def read_flat(path):
@@ -97,8 +94,8 @@ def read_flat(path):
                 "<HBBBBHQQQ", table, at)
             shape, at = list(struct.unpack_from(f"<{rank}Q", table, at + 32)), at + 32 + 8 * rank
             name, at = table[at:at + name_bytes].decode(), at + -(-name_bytes // 8) * 8
-            tensor = {"name": name, "dtype": DTYPES[dtype], "shape": shape, "layout": LAYOUTS[layout],
-                      "codec": CODECS[codec], "units_per_chunk": units, "columns_per_chunk": columns}
+            tensor = {"name": name, "dtype": DTYPES[dtype - 1], "shape": shape, "layout": ("rows", "panel64")[layout],
+                      "codec": list(PLANES)[codec], "units_per_chunk": units, "columns_per_chunk": columns}
             planes = [[] for _ in range(plane_count)]
             for index in range(chunks * plane_count):
                 offset, _, stored, encoding = struct.unpack_from("<QQIB", table, at)
@@ -106,8 +103,7 @@ def read_flat(path):
                 file.seek(offset)
                 data = file.read(stored)
                 planes[index % plane_count].append(zstandard.ZstdDecompressor().decompress(data) if encoding else data)
-            planes = [np.frombuffer(b"".join(plane), np.uint8) for plane in planes]
-            yield tensor, rebuilt(tensor, merged(tensor["codec"], SIZES[tensor["dtype"]], planes))
+            yield tensor, rebuilt(tensor, [np.frombuffer(b"".join(plane), np.uint8) for plane in planes])
 
 
 def tensors(store, manifest, read):
@@ -122,21 +118,12 @@ def tensors(store, manifest, read):
         assert not entries, f"{shard['path']} lacks {', '.join(entries)}"
 
 
-def source_tensors(folder, manifest):
-    """name -> (dtype, shape, bytes) as the safetensors package reads the checkpoint; whole files in memory."""
-    import safetensors
-
-    return {name: (info["dtype"], info["shape"], bytes(info["data"]))
-            for file in manifest["source"]["files"]
-            for name, info in safetensors.deserialize((folder / file["path"]).read_bytes())}
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=pathlib.Path)
-    parser.add_argument("--list", action="store_true", help="print the tensors and stop")
-    parser.add_argument("--compare", metavar="CHECKPOINT", type=pathlib.Path, help="compare with the source")
-    parser.add_argument("--flat", action="store_true", help="read without HDF5")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--compare", metavar="CHECKPOINT", type=pathlib.Path)
+    parser.add_argument("--flat", action="store_true")
     options = parser.parse_args()
     manifest = json.loads((options.store / "manifest.json").read_text(encoding="utf-8"))
     if options.list:
@@ -144,8 +131,13 @@ def main():
             for entry in shard["tensors"]:
                 print(shard["path"], entry["name"], entry["dtype"], entry["shape"], entry["layout"], entry["codec"])
         return
-    source = source_tensors(options.compare, manifest) if options.compare else {}
-    count = total = 0
+    source, count, total = {}, 0, 0
+    if options.compare:
+        import safetensors
+
+        for file in manifest["source"]["files"]:
+            for name, info in safetensors.deserialize((options.compare / file["path"]).read_bytes()):
+                source[name] = (info["dtype"], info["shape"], bytes(info["data"]))
     for entry, data in tensors(options.store, manifest, read_flat if options.flat else read_hdf5):
         if hashlib.sha256(data).hexdigest() != entry["sha256"]:
             sys.exit(f"{entry['name']}: differs from the manifest's SHA-256")

@@ -45,8 +45,9 @@ public struct SessionStatistics: Sendable {
     public var waitSeconds: Double
     /// Seconds a computing thread decoded and multiplied, on average over the threads.
     public var computeSeconds: Double
-    /// Bytes of chunks kept in memory, and of all chunks of a pass.
+    /// Bytes of chunks kept in memory, decoded or as stored, and of all chunks of a pass as stored.
     public var residentBytes: Int
+    public var keepsDecoded: Bool
     public var passBytes: Int
     /// Positions of the prompt per pass, and slots of the read-ahead ring.
     public var columns: Int
@@ -73,14 +74,21 @@ public final class InferenceSession {
 
     /// Prepares the plan, the memory and the threads, and starts reading. Throws `.limit` for a budget or context out
     /// of bounds, `.usage` for impossible options, and what reading the store throws.
-    public init(
+    public convenience init(
         _ model: StoredModel, workload: Workload, options: SessionOptions, kernels: KernelTable
+    ) throws(LaminaError) {
+        try self.init(model, workload: workload, options: options, kernels: kernels, used: nil)
+    }
+
+    /// The same with the bytes in use given rather than asked of the system.
+    init(
+        _ model: StoredModel, workload: Workload, options: SessionOptions, kernels: KernelTable, used knownUse: Int?
     ) throws(LaminaError) {
         try InferenceSession.check(model.config, workload, options)
         self.model = model
         context = options.context
         plan = try StreamPlanBuilder.plan(for: model, reader: options.readMode)
-        let used = Int(clamping: lamina_peak_resident_bytes())
+        let used = knownUse ?? Int(clamping: lamina_peak_resident_bytes())
         let demand = try InferenceSession.demand(plan, model.config, workload, options, used: used)
         memory = try MemoryPlan(demand, budget: options.memoryBytes ?? MemoryPlan.defaultBudget(used: used))
         let vectors = try ResidentVectors(plan, kernels: kernels)
@@ -97,7 +105,7 @@ public final class InferenceSession {
                     decodedBytes: plan.decodedBytes, positions: cache.capacity,
                     panelColumns: isScoring ? memory.columns : 0, kernels: kernels))
         }
-        let residents = try Residents(plan.reads, budget: memory.residentBytes)
+        let residents = try Residents(plan.reads, budget: memory.residentBytes, decoded: memory.keepsDecoded)
         residentBytes = residents.byteCount
         prefetcher = try Prefetcher(
             plan: plan, schedule: InferenceSession.schedule(workload, columns: memory.columns),
@@ -151,8 +159,8 @@ public final class InferenceSession {
         }
         return MemoryPlan.Demand(
             used: used, fixed: needed + EmbeddingLookup.memoryBytes(plan), perColumn: perColumn,
-            wantedColumns: workload.promptTokens, slotBytes: plan.slotBytes, threads: options.threads,
-            passBytes: plan.bytesPerPass, reads: plan.reads.count)
+            wantedColumns: workload.promptTokens, laterPasses: workload.laterPasses, slotBytes: plan.slotBytes,
+            passBytes: plan.bytesPerPass, decodedPassBytes: plan.decodedBytesPerPass, reads: plan.reads.count)
     }
 
     private static func schedule(_ workload: Workload, columns: Int) -> [PassSchedule] {
@@ -275,7 +283,8 @@ public final class InferenceSession {
             readSeconds: reading.seconds + lookup.statistics.seconds,
             waitSeconds: runner.workers.reduce(0) { $0 + $1.waitSeconds } / threads,
             computeSeconds: runner.workers.reduce(0) { $0 + $1.taskSeconds } / threads, residentBytes: residentBytes,
-            passBytes: plan.bytesPerPass, columns: memory.columns, slots: memory.slots,
+            keepsDecoded: memory.keepsDecoded, passBytes: plan.bytesPerPass, columns: memory.columns,
+            slots: memory.slots,
             readMode: plan.files.allSatisfy { $0.mode == .direct } ? .direct : .buffered)
     }
 }
@@ -286,6 +295,14 @@ extension Workload {
         switch self {
         case .generate(let promptTokens, _): promptTokens
         case .score(let tokens): tokens
+        }
+    }
+
+    /// Passes after those of the prompt: the last token generated is not fed back.
+    var laterPasses: Int {
+        switch self {
+        case .generate(_, let newTokens): max(0, newTokens - 1)
+        case .score: 0
         }
     }
 }

@@ -63,10 +63,10 @@ extension Manifest {
             shards: try reader.list(object, "shards", reader.shard),
             tied: try reader.list(object, "tied", reader.tie),
             sideFiles: try reader.list(object, "side", reader.sideFile))
+        try checkReferences(file: file)
         guard object["root_digest"]?.string == rootDigest.description else {
             throw LaminaError(.malformed, file, "the root digest contradicts the files' digests")
         }
-        try checkReferences(file: file)
     }
 
     private func checkReferences(file: String) throws(LaminaError) {

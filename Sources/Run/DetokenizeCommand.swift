@@ -17,7 +17,7 @@ struct DetokenizeCommand: ToolCommand {
     @Flag(help: "Leave special tokens out.")
     var skipSpecial = false
 
-    @Flag(help: "Decode id by id, as generation does; with --json also \"chunks\", null where a token gave no text yet.")
+    @Flag(help: "Decode id by id, as generation does; with --json also \"chunks\", null where no text is final yet.")
     var stream = false
 
     @Flag(help: "Read and write JSON lines.")

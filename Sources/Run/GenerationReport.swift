@@ -65,7 +65,8 @@ struct GenerationReport {
                 "wait for disk: \(formattedDuration(statistics.waitSeconds)), decode and multiply: "
                     + formattedDuration(statistics.computeSeconds)
                     + ", reading beside it: \(formattedDuration(statistics.readSeconds))",
-                "resident: \(formattedBytes(statistics.residentBytes)) of \(formattedBytes(statistics.passBytes)) per pass; "
+                "resident: \(formattedBytes(statistics.residentBytes)) \(statistics.keepsDecoded ? "decoded" : "as stored") of "
+                    + "\(formattedBytes(statistics.passBytes)) per pass; "
                     + "ring of \(statistics.slots) slots; \(statistics.columns) prompt tokens per pass",
                 "instruction set: \(String(cString: lamina_isa_name(kernels.pointee.isa)))",
             ]

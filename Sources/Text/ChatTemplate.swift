@@ -64,7 +64,8 @@ public struct ChatTemplate: Sendable, Equatable {
     private static func renderSmolLM2(_ messages: [ChatMessage], _ addGenerationPrompt: Bool) -> String {
         var text = ""
         if let first = messages.first, !first.role.utf8.elementsEqual("system".utf8) {
-            text += "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+            text += "<|im_start|>system\n"
+            text += "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
         }
         for message in messages {
             text += "<|im_start|>" + message.role + "\n" + message.content + "<|im_end|>\n"

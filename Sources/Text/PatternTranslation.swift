@@ -70,11 +70,13 @@ struct PatternTranslation {
     private mutating func translateGroup() throws(LaminaError) {
         guard current == "?" else {
             if current == "*" { throw unsupported("(*") }
-            return result += "("
+            result += "("
+            return
         }
         for opening in ["?:", "?=", "?!", "?<=", "?<!", "?>", "?i:"] where startsHere(opening) {
             position += opening.unicodeScalars.count
-            return result += "(" + opening
+            result += "(" + opening
+            return
         }
         throw unsupported("a group of another kind than (?:, (?=, (?!, (?<=, (?<!, (?> or (?i:")
     }
@@ -103,7 +105,9 @@ struct PatternTranslation {
         if current == "]" { throw unsupported("']' at the start of a class") }
         while let scalar = next() {
             switch scalar {
-            case "]": return result += "]"
+            case "]":
+                result += "]"
+                return
             case "[": throw unsupported("a class inside a class")
             case "&" where current == "&": throw unsupported("an intersection of classes")
             case "\\": try translateEscape()
@@ -167,7 +171,8 @@ struct PatternTranslation {
                 guard scalar.properties.isASCIIHexDigit, digits.utf8.count < 8 else { throw unsupported("a bad \\x") }
                 digits.unicodeScalars.append(scalar)
             }
-            return result += "\\x{" + digits + "}"
+            result += "\\x{" + digits + "}"
+            return
         }
         let code = try digits(2)
         // Oniguruma means a byte, PCRE2 a character; below 0x80 that is the same.

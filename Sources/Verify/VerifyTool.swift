@@ -67,8 +67,10 @@ struct VerifyTool: ToolCommand {
         }
         try report(damage, opened.manifest, level)
         if !damage.isEmpty {
+            // Right checksums over impossible content are no decay: the store was made so.
+            let isDecay = damage.contains { $0.kind == .damaged }
             throw LaminaError(
-                .damaged, store, "\(damage.count) damaged place\(damage.count == 1 ? "" : "s") found",
+                isDecay ? .damaged : .malformed, store, "\(damage.count) damaged place\(damage.count == 1 ? "" : "s") found",
                 hint: "make the store again from its checkpoint: lamina-convert SOURCE STORE")
         }
     }

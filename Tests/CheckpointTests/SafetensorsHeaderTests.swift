@@ -43,7 +43,7 @@ import Testing
         #expect(found?.problem.contains("shorter than its 8-byte length field") == true)
     }
 
-    @Test(arguments: [UInt64.max, 1 << 63, 100_000_001, 9 - 7 + 8])
+    @Test(arguments: [UInt64.max, 1 << 63, 100_000_001, 10] as [UInt64])
     func case2HeaderLength(_ length: UInt64) throws {
         let field = (0..<8).map { UInt8(truncatingIfNeeded: length >> (8 * UInt64($0))) }
         #expect(try error(field + [0x7B])?.kind == .malformed)

@@ -3,7 +3,8 @@ import TensorCore
 import Testing
 
 @Suite struct SamplingTests {
-    private func draws(_ settings: SamplerSettings, _ logits: [Float], count: Int, history: [Int] = []) throws -> [Int] {
+    private func draws(_ settings: SamplerSettings, _ logits: [Float], count: Int, history: [Int] = []) throws -> [Int]
+    {
         var sampler = try Sampler(settings: settings)
         var ids: [Int] = []
         for _ in 0..<count {
@@ -134,19 +135,22 @@ import Testing
 
     /// A nucleus needs no sorting of everything, whatever its size.
     @Test func findsALargeNucleus() throws {
-        let flat = [Float](repeating: 0, count: 3000)
+        let flat = [Float](repeating: 0, count: 2500)
         var settings = Self.plain
         settings.topP = 0.5
-        let ids = try draws(settings, flat, count: 4000)
-        #expect(ids.max() ?? 0 < 1501)
-        #expect(ids.max() ?? 0 > 1400)
+        let ids = try draws(settings, flat, count: 300)
+        #expect(ids.max() ?? 0 < 1251)
+        #expect(ids.max() ?? 0 > 1200)
     }
 
     /// The published first outputs for a state of 1, 2, 3, 4 cannot be reached from a seed; these were computed with
     /// an independent implementation of SplitMix64 and xoshiro256++.
     @Test func randomNumbersAreThePublishedOnes() {
         var generator = RandomGenerator(seed: 0)
-        #expect((0..<3).map { _ in generator.next() } == [0x5317_5D61_490B_23DF, 0x61DA_6F3D_C380_D507, 0x5C0F_DF91_EC9A_7BFC])
+        #expect(
+            (0..<3).map { _ in generator.next() } == [
+                0x5317_5D61_490B_23DF, 0x61DA_6F3D_C380_D507, 0x5C0F_DF91_EC9A_7BFC,
+            ])
         var uniform = RandomGenerator(seed: 1)
         #expect((0..<10000).allSatisfy { _ in (0..<1).contains(uniform.nextUniform()) })
     }

@@ -6,7 +6,7 @@ import Testing
 
 /// The conformance suite every registered codec passes.
 @Suite struct CodecTests {
-    private static let kernels = lamina_kernels_for(LAMINA_ISA_PORTABLE)!
+    private nonisolated(unsafe) static let kernels = lamina_kernels_for(LAMINA_ISA_PORTABLE)!
 
     private func bytes(_ kind: Int, _ count: Int, _ dtype: DType, _ generator: inout SeededGenerator) -> [UInt8] {
         switch kind {

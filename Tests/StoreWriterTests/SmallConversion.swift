@@ -8,7 +8,7 @@ import TestSupport
 
 /// A small checkpoint and its plan: two shards, every float type, a panel split by columns, a vector, an empty tensor.
 struct SmallConversion {
-    static let kernels: KernelTable = lamina_kernels_for(LAMINA_ISA_PORTABLE)!
+    nonisolated(unsafe) static let kernels: KernelTable = lamina_kernels_for(LAMINA_ISA_PORTABLE)!
     let source: String
     let chunkBytes: Int
 
@@ -78,7 +78,7 @@ struct SmallConversion {
         let paths = FileManager.default.enumerator(atPath: folder)
         while let path = paths?.nextObject() as? String {
             var isDirectory: ObjCBool = false
-            FileManager.default.fileExists(atPath: folder + "/" + path, isDirectory: &isDirectory)
+            _ = FileManager.default.fileExists(atPath: folder + "/" + path, isDirectory: &isDirectory)
             if !isDirectory.boolValue { result[path] = try Data(contentsOf: URL(fileURLWithPath: folder + "/" + path)) }
         }
         return result

@@ -1,31 +1,28 @@
 import TensorCore
+import TestSupport
 import Testing
 import Text
 
 @Suite struct ChatTemplateTests {
-    private static let smolLM2 = """
-        {% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system
-        You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
-        ' }}{% endif %}{{'<|im_start|>' + message['role'] + '
-        ' + message['content'] + '<|im_end|>' + '
-        '}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant
-        ' }}{% endif %}
-        """
-
-    private static let system =
-        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
-
+    /// The published template, with what the reference implementation makes of conversations, and of some the ids.
     @Test func rendersSmolLM2() throws {
-        let template = try ChatTemplate(template: Self.smolLM2)
-        let question = ChatMessage(.user, "What is gravity?")
-        #expect(
-            template.render([question], addGenerationPrompt: true)
-                == Self.system + "<|im_start|>user\nWhat is gravity?<|im_end|>\n<|im_start|>assistant\n")
-        let conversation = [ChatMessage(.system, " be\n"), question, ChatMessage(.assistant, "")]
-        #expect(
-            template.render(conversation, addGenerationPrompt: false)
-                == "<|im_start|>system\n be\n<|im_end|>\n<|im_start|>user\nWhat is gravity?<|im_end|>\n"
-                + "<|im_start|>assistant\n<|im_end|>\n")
+        let document = try JSONValue.parse(try Fixtures.bytes("tokenizers/smollm2/chat.json")).object
+        let template = try ChatTemplate(template: try #require(document?["template"]?.string))
+        let tokenizer = try TokenizerCases.tokenizer("smollm2")
+        let cases = try #require(document?["cases"]?.array)
+        #expect(cases.count == 23)
+        for item in cases {
+            let messages = (item.object?["messages"]?.array ?? []).map { message in
+                ChatMessage(
+                    role: message.object?["role"]?.string ?? "", content: message.object?["content"]?.string ?? "")
+            }
+            let isPrompt = item.object?["add_generation_prompt"]?.bool == true
+            let text = template.render(messages, addGenerationPrompt: isPrompt)
+            #expect(Array(text.utf8) == item.bytes("expected"))
+            if let ids = item.integers("ids") {
+                #expect(try tokenizer.encode(text, addSpecialTokens: true) == ids)
+            }
+        }
         #expect(template.render([], addGenerationPrompt: false) == "")
     }
 
@@ -36,11 +33,12 @@ import Text
         #expect(error.hint?.contains("--raw") == true)
     }
 
-    @Test(arguments: [
-        (#"{"chat_template":"one"}"#, nil, "one"), (#"{"chat_template":"one"}"#, "two\n", "two"),
-        (#"{"chat_template":[{"name":"tool","template":"t"},{"name":"default","template":"d"}]}"#, nil, "d"),
-        (#"{"chat_template":null}"#, nil, nil), ("{}", nil, nil), (nil, nil, nil), (nil, "two", "two"),
-    ] as [(String?, String?, String?)])
+    @Test(
+        arguments: [
+            (#"{"chat_template":"one"}"#, nil, "one"), (#"{"chat_template":"one"}"#, "two\n", "two"),
+            (#"{"chat_template":[{"name":"tool","template":"t"},{"name":"default","template":"d"}]}"#, nil, "d"),
+            (#"{"chat_template":null}"#, nil, nil), ("{}", nil, nil), (nil, nil, nil), (nil, "two", "two"),
+        ] as [(String?, String?, String?)])
     func findsTheText(_ config: String?, _ jinja: String?, _ expected: String?) throws {
         let text = try ChatTemplate.templateText(
             tokenizerConfig: config.map { Array($0.utf8) }, jinja: jinja.map { Array($0.utf8) }, folder: "folder")

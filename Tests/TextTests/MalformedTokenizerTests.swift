@@ -34,10 +34,10 @@ import Text
 
     /// Backtracking without end must stop at the limit, as an error.
     @Test func stopsAPatternThatTakesForever() throws {
-        let small = SmallTokenizer().with { $0.preTokenizer = BadTokenizer.split(#"{"Regex":"(?:a|aa)+b"}"#) }
+        let small = SmallTokenizer().with { $0.preTokenizer = BadTokenizer.split(#"{"Regex":"(?:a|aa)+[bc]"}"#) }
         let tokenizer = try small.load()
         let error = try #require(throws: LaminaError.self) {
-            try tokenizer.encode(String(repeating: "a", count: 5000), addSpecialTokens: false)
+            _ = try tokenizer.encode(String(repeating: "a", count: 200), addSpecialTokens: false)
         }
         #expect(error.kind == .limit)
     }
@@ -48,7 +48,9 @@ import Text
         small.preTokenizer = BadTokenizer.split(#"{"Regex":"\\s+(?!\\S)|[^\\s\\p{L}]{1,3}|\\p{N}"}"#)
         small.postProcessor = BadTokenizer.template(#"{"SpecialToken":{"id":"<x>"}}"#)
         let original = small.json
-        let parts = ["0", "-1", "99999999999999999999", "[", "]", "{", "}", "\"", ",", "null", "\\", "é", "a", "+", "("]
+        let parts = [
+            "0", "-1", "99999999999999999999", "[", "]", "{", "}", "\"", ",", "null", "\\", "é", "a", "+", "(",
+        ]
         var generator = SeededGenerator(seed: 42)
         var accepted = 0
         for _ in 0..<2000 {

@@ -1,5 +1,6 @@
 import TensorCore
 import TestSupport
+import Testing
 import Text
 
 /// The tokenizers in Fixtures/tokenizers, and what the reference implementation says of them.
@@ -23,8 +24,13 @@ struct TokenizerCases {
         try Fixtures.bytes("tokenizers/\(name)/tokenizer.json")
     }
 
+    /// Loaded once: without optimization a large one takes seconds.
+    private static let loaded: [(name: String, tokenizer: Result<Tokenizer, any Error>)] = names.map { name in
+        (name, Result { try Tokenizer(json: try json(name), file: "tokenizer.json") })
+    }
+
     static func tokenizer(_ name: String) throws -> Tokenizer {
-        try Tokenizer(json: try json(name), file: "tokenizer.json")
+        try #require(loaded.first { $0.name == name }).tokenizer.get()
     }
 }
 

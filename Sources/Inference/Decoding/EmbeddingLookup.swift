@@ -68,24 +68,25 @@ final class EmbeddingLookup: @unchecked Sendable {
 
     private func elements(ofChunk chunk: Int, _ prefetcher: Prefetcher) throws(LaminaError) -> UnsafeRawPointer {
         let read = reads[chunk]
-        var bytes = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(stored.bytes)[..<read.byteCount])
         do throws(LaminaError) {
-            if let firstHeadRead, let resident = prefetcher.residentBytes(of: firstHeadRead + chunk) {
-                bytes = resident
-            } else {
-                let started = lamina_monotonic_seconds()
-                try file.read(
-                    into: UnsafeMutableRawBufferPointer(rebasing: stored.bytes[..<read.byteCount]), at: read.offset,
-                    neededBytes: read.neededBytes)
-                statistics.seconds += lamina_monotonic_seconds() - started
-                statistics.bytes += UInt64(read.byteCount)
-            }
+            let resident = firstHeadRead.flatMap { prefetcher.residentChunk($0 + chunk) }
+            if let resident, resident.isDecoded, let start = resident.bytes.baseAddress { return start }
+            let bytes = if let resident { resident.bytes } else { try bytes(of: read) }
             return try decoder.decode(
                 matrix.tensor, chunk: chunk, stored: bytes, base: read.offset, planeCount: matrix.planeCount,
                 planeBytes: matrix.planeBytes)
         } catch {
             throw error.located(in: file, tensor: matrix.name)
         }
+    }
+
+    private func bytes(of read: ChunkRead) throws(LaminaError) -> UnsafeRawBufferPointer {
+        let started = lamina_monotonic_seconds()
+        let target = UnsafeMutableRawBufferPointer(rebasing: stored.bytes[..<read.byteCount])
+        try file.read(into: target, at: read.offset, neededBytes: read.neededBytes)
+        statistics.seconds += lamina_monotonic_seconds() - started
+        statistics.bytes += UInt64(read.byteCount)
+        return UnsafeRawBufferPointer(target)
     }
 
     /// The part of one row that `chunk` holds, widened.

@@ -217,11 +217,22 @@ final class PassRunner: @unchecked Sendable {
     private func multiply(
         _ read: ChunkRead, index: Int, _ matrix: PlannedMatrix, _ task: ChunkTask, _ worker: Worker
     ) throws(LaminaError) {
-        let stored = try prefetcher.take(pass: pass, read: index, waited: &worker.waitSeconds)
+        let chunk = try prefetcher.take(pass: pass, read: index, waited: &worker.waitSeconds)
+        if let start = chunk.bytes.baseAddress, chunk.isDecoded {
+            return multiply(UnsafeRawPointer(start), read, matrix, task, worker)
+        }
         defer { prefetcher.release(pass: pass, read: index) }
         let elements = try worker.decoder.decode(
-            matrix.tensor, chunk: read.chunk, stored: stored, base: read.offset, planeCount: matrix.planeCount,
+            matrix.tensor, chunk: read.chunk, stored: chunk.bytes, base: read.offset, planeCount: matrix.planeCount,
             planeBytes: matrix.planeBytes)
+        prefetcher.keep(elements, of: index)
+        multiply(elements, read, matrix, task, worker)
+    }
+
+    /// All panels of a chunk, whose decoded elements these are, times all columns.
+    private func multiply(
+        _ elements: UnsafeRawPointer, _ read: ChunkRead, _ matrix: PlannedMatrix, _ task: ChunkTask, _ worker: Worker
+    ) {
         let geometry = matrix.tensor.geometry
         let extent = geometry.chunk(read.chunk)
         var panel = lamina_panel_task()

@@ -40,8 +40,9 @@ final class ResidentVectors: Sendable {
 }
 
 extension LaminaError {
-    /// The same error with file, layer and tensor named.
+    /// The same error with file, layer and tensor named, unless they are.
     func located(in file: ShardFile, tensor: String) -> LaminaError {
+        guard layer == nil else { return self }
         var error = self
         if error.subject.isEmpty { error.subject = file.path }
         error.layer = file.layer

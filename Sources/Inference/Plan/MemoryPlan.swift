@@ -10,9 +10,17 @@ struct MemoryPlan: Sendable, Equatable {
     var slots: Int
     /// Bytes for resident chunks.
     var residentBytes: Int
+    /// Residents are kept decoded: everything fits that way, and later passes then only multiply.
+    var keepsDecoded: Bool
 
     /// Read-ahead beyond this does not make a disk faster.
     static let largestRing = 64 << 20
+    /// And shares what memory is left with residents, which make it read less.
+    static let ringShare = 4
+    /// Slots that keep readers and workers busy at the same time.
+    static let usefulSlots = 8
+    /// Passes from which keeping everything decoded pays for filling more memory.
+    static let passesForDecoded = 4
     /// Wider prefill passes gain nothing more per byte read.
     static let mostColumns = 4096
     /// Thread stacks, the allocator's slack and the system's tables.
@@ -28,10 +36,12 @@ struct MemoryPlan: Sendable, Equatable {
         var perColumn: Int
         /// Columns that a pass can use.
         var wantedColumns: Int
+        /// Passes after the prompt.
+        var laterPasses: Int
         var slotBytes: Int
-        var threads: Int
-        /// Bytes of all reads of a pass.
+        /// Bytes of all reads of a pass, as stored and decoded.
         var passBytes: Int
+        var decodedPassBytes: Int
         var reads: Int
     }
 
@@ -50,10 +60,18 @@ struct MemoryPlan: Sendable, Equatable {
         let extra = min(min(demand.wantedColumns, MemoryPlan.mostColumns) - 1, left / 2 / max(1, demand.perColumn))
         columns = 1 + max(0, extra)
         left -= (columns - 1) * demand.perColumn
-        let wantedSlots = min(max(2, MemoryPlan.largestRing / demand.slotBytes), max(2, demand.reads))
-        slots = 2 + max(0, min(wantedSlots - 2, left / demand.slotBytes))
+        slots = MemoryPlan.slots(demand, left: left)
         left -= (slots - 2) * demand.slotBytes
-        residentBytes = min(left, demand.passBytes)
+        let passes = dividedUp(demand.wantedColumns, by: columns) + demand.laterPasses
+        keepsDecoded = passes >= MemoryPlan.passesForDecoded && left >= demand.decodedPassBytes
+        residentBytes = keepsDecoded ? demand.decodedPassBytes : passes > 1 ? min(left, demand.passBytes) : 0
+    }
+
+    /// Slots of the ring: two are in the minimum already.
+    private static func slots(_ demand: Demand, left: Int) -> Int {
+        let useful = max(left / ringShare, min(left, (usefulSlots - 2) * demand.slotBytes))
+        let wanted = min(max(2, largestRing / demand.slotBytes), max(2, demand.reads))
+        return 2 + max(0, min(wanted - 2, useful / demand.slotBytes))
     }
 
     private static func rounded(_ bytes: Int) -> Int { (bytes + (1 << 20) - 1) >> 20 }

@@ -43,6 +43,8 @@ struct ChunkRead: Sendable, Equatable {
     var byteCount: Int
     /// Bytes that must be there.
     var neededBytes: Int
+    /// Bytes of the chunk's elements once decoded.
+    var decodedBytes: Int
     /// Index into `StreamPlan.matrices`.
     var matrix: Int
     var chunk: Int
@@ -110,6 +112,8 @@ struct StreamPlan: Sendable {
     var decodedBytes: Int { matrices.reduce(64) { max($0, $1.tensor.geometry.slotBytes) } }
     /// Bytes read in a pass without residency.
     var bytesPerPass: Int { reads.reduce(0) { $0 + $1.byteCount } }
+    /// The same, decoded.
+    var decodedBytesPerPass: Int { reads.reduce(0) { $0 + roundedUp($1.decodedBytes, to: Residents.alignment) } }
     var head: PlannedMatrix { matrices[tasks[headTasks.lowerBound].matrix] }
 }
 

@@ -219,6 +219,8 @@ extension ChunkRead {
         let end = records.map { $0.offset + UInt64($0.storedSize) }.max() ?? extent.lowerBound
         self.init(
             file: matrix.file, offset: extent.lowerBound, byteCount: Int(extent.upperBound - extent.lowerBound),
-            neededBytes: Int(end - extent.lowerBound), matrix: index, chunk: chunk)
+            neededBytes: Int(end - extent.lowerBound),
+            decodedBytes: matrix.tensor.geometry.chunk(chunk).elementCount * matrix.tensor.dtype.size, matrix: index,
+            chunk: chunk)
     }
 }

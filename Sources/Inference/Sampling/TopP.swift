@@ -18,15 +18,17 @@ enum TopP {
     static func select(_ logits: UnsafeBufferPointer<Float>, maximum: Float, p: Double) -> [Candidate] {
         var total = 0.0
         for logit in logits { total += relativeProbability(logit, maximum: maximum) }
-        // A nucleus is small as a rule: sorting everything would cost more than trying a few sizes.
-        var size = 128
-        while size < logits.count {
+        // A nucleus is small as a rule: sorting everything would cost more than trying two sizes first.
+        for size in [128, 2048] where size < logits.count {
             let candidates = TopK.select(logits, size)
             if let count = count(candidates, total: total, p: p) { return Array(candidates[..<count]) }
-            size *= 8
         }
-        let candidates = TopK.select(logits, logits.count)
+        var candidates: [Candidate] = []
+        for (id, logit) in logits.enumerated() where logit > -.infinity {
+            candidates.append(Candidate(id: id, logit: logit))
+        }
+        candidates.sort { $0.precedes($1) }
         // Rounding can leave the sum just below p; then everything is the nucleus.
-        return Array(candidates[..<(count(candidates, total: total, p: p) ?? candidates.count)])
+        return Array(candidates.prefix(count(candidates, total: total, p: p) ?? candidates.count))
     }
 }

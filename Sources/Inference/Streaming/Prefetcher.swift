@@ -15,11 +15,18 @@ struct ReadStatistics: Sendable {
     var seconds = 0.0
 }
 
+/// A chunk's bytes, as stored or decoded.
+struct ChunkBytes {
+    var bytes: UnsafeRawBufferPointer
+    var isDecoded: Bool
+}
+
 /// Reads a plan's chunks ahead of their use, across stages, layers and tokens, into a fixed ring of slots.
 ///
 /// Reader threads take the reads strictly in plan order, each with a free slot; a consumer waits for its read and gives
 /// the slot back. Consumers start tasks in plan order, so the oldest unfinished read always belongs to a task that runs:
-/// any number of slots from one up makes progress. Reads chosen to be resident go to memory of their own instead, once.
+/// any number of slots from one up makes progress. Reads chosen to be resident go to memory of their own instead, once;
+/// where residents are kept decoded, the consumer of the first pass hands them over with `keep`.
 final class Prefetcher: @unchecked Sendable {
     // Sendable: everything mutable is guarded by `monitor`, except slot bytes, which belong to one side at a time.
     private struct Slot {
@@ -38,6 +45,8 @@ final class Prefetcher: @unchecked Sendable {
 
     private let files: [ShardFile]
     private let reads: [ChunkRead]
+    /// Names of the plan's matrices, for messages.
+    private let names: [String]
     private let bodyCount: Int
     private let slotBytes: Int
     private let ring: UntouchedMemory
@@ -66,14 +75,15 @@ final class Prefetcher: @unchecked Sendable {
     ) throws(LaminaError) {
         files = plan.files
         reads = plan.reads
+        names = plan.matrices.map(\.name)
         bodyCount = plan.bodyReadCount
         self.slotBytes = slotBytes
         self.residents = residents
         ring = try UntouchedMemory(count: slotBytes * slotCount)
         slots = [Slot](repeating: Slot(), count: slotCount)
         freeSlots = Array((0..<slotCount).reversed())
-        residence = plan.reads.indices.map { residents.offset(of: $0) == nil ? .streamed : .wanted }
-        streamedCount = plan.reads.indices.count { residents.offset(of: $0) == nil }
+        residence = plan.reads.indices.map { residents.contains($0) ? .wanted : .streamed }
+        streamedCount = plan.reads.indices.count { !residents.contains($0) }
         wantedResidents = plan.reads.count - streamedCount
         self.schedule = schedule
         for _ in 0..<max(1, readers) {
@@ -126,7 +136,7 @@ final class Prefetcher: @unchecked Sendable {
 
     /// The bytes of `read` in `pass`, waiting for them if need be; `waited` grows by the seconds that took. Throws the
     /// error that stopped reading.
-    func take(pass: Int, read: Int, waited: inout Double) throws(LaminaError) -> UnsafeRawBufferPointer {
+    func take(pass: Int, read: Int, waited: inout Double) throws(LaminaError) -> ChunkBytes {
         let wanted = key(pass, read)
         var started: Double?
         monitor.lock()
@@ -135,12 +145,10 @@ final class Prefetcher: @unchecked Sendable {
             if let started { waited += lamina_monotonic_seconds() - started }
         }
         while true {
-            if residence[read] == .filled, let bytes = residents.bytes(of: read) {
-                return UnsafeRawBufferPointer(bytes)
-            }
+            if let chunk = resident(read) { return chunk }
             if let slot = slots.firstIndex(where: { $0.key == wanted && $0.state == .ready }) {
-                return UnsafeRawBufferPointer(
-                    rebasing: UnsafeRawBufferPointer(bytes(ofSlot: slot))[..<reads[read].byteCount])
+                let stored = UnsafeRawBufferPointer(bytes(ofSlot: slot))[..<reads[read].byteCount]
+                return ChunkBytes(bytes: UnsafeRawBufferPointer(rebasing: stored), isDecoded: false)
             }
             if let failure { throw failure }
             if isStopping { throw LaminaError(.unexpected, "", "reading was stopped while a chunk was wanted") }
@@ -160,12 +168,25 @@ final class Prefetcher: @unchecked Sendable {
         monitor.wakeOne(.producers)
     }
 
+    /// Takes over the decoded elements of `read` if it is to be resident that way.
+    func keep(_ elements: UnsafeRawPointer, of read: Int) {
+        guard residents.areDecoded, let target = residents.bytes(of: read) else { return }
+        target.copyMemory(from: UnsafeRawBufferPointer(start: elements, count: target.count))
+        monitor.lock()
+        residence[read] = .filled
+        monitor.unlock()
+    }
+
     /// The bytes of `read` if they are resident by now.
-    func residentBytes(of read: Int) -> UnsafeRawBufferPointer? {
+    func residentChunk(_ read: Int) -> ChunkBytes? {
         monitor.lock()
         defer { monitor.unlock() }
-        guard residence[read] == .filled else { return nil }
-        return residents.bytes(of: read).map { UnsafeRawBufferPointer($0) }
+        return resident(read)
+    }
+
+    private func resident(_ read: Int) -> ChunkBytes? {
+        guard residence[read] == .filled, let bytes = residents.bytes(of: read) else { return nil }
+        return ChunkBytes(bytes: UnsafeRawBufferPointer(bytes), isDecoded: residents.areDecoded)
     }
 
     // MARK: Reader threads
@@ -185,7 +206,8 @@ final class Prefetcher: @unchecked Sendable {
                         into: UnsafeMutableRawBufferPointer(rebasing: target[..<read.byteCount]), at: read.offset,
                         neededBytes: read.neededBytes)
                 } catch {
-                    problem = error
+                    // Here, not where it is thrown: a worker waiting for an earlier chunk may be the first to hear.
+                    problem = error.located(in: files[read.file], tensor: names[read.matrix])
                 }
             }
             finish(job, problem, seconds: lamina_monotonic_seconds() - started)
@@ -219,13 +241,18 @@ final class Prefetcher: @unchecked Sendable {
                 monitor.wait(as: .producers)
                 continue
             }
-            if residence[read] == .wanted {
+            let isWanted = residence[read] == .wanted
+            if isWanted, !residents.areDecoded {
                 residence[read] = .reading
                 wantedResidents -= 1
                 cursor += 1
                 return Job(read: read, slot: nil)
             }
             if let slot = freeSlots.popLast() {
+                if isWanted {
+                    residence[read] = .reading
+                    wantedResidents -= 1
+                }
                 slots[slot] = Slot(state: .reading, key: key(pass, read))
                 cursor += 1
                 return Job(read: read, slot: slot)

@@ -1,0 +1,81 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The golden files of formats/: what this version writes is what they hold, and every bad copy is told as stated.
+@Suite struct GoldenStoreTests {
+    struct Case: Decodable, CustomTestStringConvertible {
+        var name: String
+        var exit: Int32
+        var says: String
+        var manifest: String?
+        var file: String?
+        var flip: Int?
+        var truncate: Int?
+        var remove: Bool?
+        var replace: String?
+        var testDescription: String { name }
+    }
+
+    private static let golden = Fixtures.project.appendingPathComponent("formats/golden").path
+
+    private static var cases: [Case] {
+        guard let data = FileManager.default.contents(atPath: golden + "/cases.json") else { return [] }
+        return (try? JSONDecoder().decode([Case].self, from: data)) ?? []
+    }
+
+    /// Shards and side files byte for byte; the manifest too, where the same library versions wrote it.
+    @Test func theFormatHasNotChanged() throws {
+        try Fixtures.withScratchFolder { folder in
+            let store = try makeStore(GoldenStoreTests.golden + "/good/checkpoint", in: folder)
+            let result = try Tool.run(
+                executable: "/usr/bin/diff",
+                ["-r", "--exclude=manifest.json", GoldenStoreTests.golden + "/good/store.lamina", store])
+            #expect(result.status == 0, "\(result.standardOutput)")
+            let verified = try Tool.run("verify", [GoldenStoreTests.golden + "/good/store.lamina", "--decode"])
+            #expect(verified.status == 0, "\(verified.standardOutput)")
+            let generated = try greedy(GoldenStoreTests.golden + "/good/store.lamina", [1, 2, 3], count: 4)
+            #expect(generated == (try greedy(store, [1, 2, 3], count: 4)))
+        }
+    }
+
+    @Test func thereAreCases() { #expect(GoldenStoreTests.cases.count > 30) }
+
+    @Test(arguments: GoldenStoreTests.cases)
+    func badStoresAreTold(_ bad: Case) throws {
+        try Fixtures.withScratchFolder { folder in
+            let store = folder + "/store.lamina"
+            try FileManager.default.copyItem(atPath: GoldenStoreTests.golden + "/good/store.lamina", toPath: store)
+            try apply(bad, to: store)
+            let verified = try Tool.run("verify", [store])
+            #expect(verified.status == bad.exit, "\(verified.standardOutput)\(verified.standardError)")
+            #expect((verified.standardOutput + verified.standardError).contains(bad.says))
+            // Run refuses too, or never reads what is wrong and says the same as before.
+            let run = try Tool.run("run", ["generate", store, "--ids", "1,2", "-n", "2", "--temp", "0", "--json"])
+            if run.status == 0 {
+                let good = GoldenStoreTests.golden + "/good/store.lamina"
+                #expect(run.standardOutput.contains("\"ids\":"))
+                let ids = try greedy(store, [1, 2], count: 2)
+                #expect(ids == (try greedy(good, [1, 2], count: 2)))
+            } else {
+                #expect([3, 65, 66].contains(run.status), "\(run.standardError)")
+                #expect(run.standardOutput.isEmpty)
+            }
+        }
+    }
+
+    private func apply(_ bad: Case, to store: String) throws {
+        if let manifest = bad.manifest {
+            let data = try #require(FileManager.default.contents(atPath: GoldenStoreTests.golden + "/bad/" + manifest))
+            try data.write(to: URL(fileURLWithPath: store + "/manifest.json"))
+        }
+        guard let file = bad.file else { return }
+        let location = URL(fileURLWithPath: store + "/" + file)
+        var content = try Data(contentsOf: location)
+        if let flip = bad.flip { content[flip] ^= 0x20 }
+        if let length = bad.truncate { content = content.prefix(length) }
+        if let other = bad.replace { content = try Data(contentsOf: URL(fileURLWithPath: store + "/" + other)) }
+        try FileManager.default.removeItem(at: location)
+        if bad.remove != true { try content.write(to: location) }
+    }
+}

@@ -1,0 +1,212 @@
+import CKernels
+import Foundation
+import LayerStore
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Inference
+
+@Suite struct SessionTests {
+    private static let prompt = [5, 130, 7, 7, 64, 0, 99, 31, 2, 18, 77]
+
+    /// Logits after the prompt and after each of four more tokens, and the probabilities of scoring the prompt.
+    private struct Outcome: Equatable {
+        var logits: [[Float]] = []
+        var scores: [Double] = []
+        var bytesRead: UInt64 = 0
+
+        static func == (a: Outcome, b: Outcome) -> Bool { a.logits == b.logits && a.scores == b.scores }
+    }
+
+    private func kernels(_ isa: lamina_isa? = nil) -> KernelTable {
+        var best = LAMINA_ISA_PORTABLE
+        lamina_isa_choose(&best)
+        return lamina_kernels_for(isa ?? best)
+    }
+
+    private func run(
+        _ path: String, in fileSystem: any FileSystem = RealFileSystem(), threads: Int = 1, memory: Int? = nil,
+        readMode: ReadMode = .direct, isa: lamina_isa? = nil, readers: Int = 2
+    ) throws -> Outcome {
+        let model = try StoredModel(Store(path: path, in: fileSystem))
+        let options = SessionOptions(
+            threads: threads, memoryBytes: memory, context: 16, readers: readers, readMode: readMode)
+        var outcome = Outcome()
+        let session = try InferenceSession(
+            model, workload: .generate(promptTokens: Self.prompt.count, newTokens: 5), options: options,
+            kernels: kernels(isa), used: 0)
+        _ = try session.prefill(Self.prompt)
+        outcome.logits.append(try session.withLogits { Array($0) })
+        for token in [3, 1, 4, 1] {
+            _ = try session.advance(token)
+            outcome.logits.append(try session.withLogits { Array($0) })
+        }
+        outcome.bytesRead = session.statistics.bytesRead
+        let scoring = try InferenceSession(
+            model, workload: .score(tokens: Self.prompt.count), options: options, kernels: kernels(isa),
+            used: 0)
+        outcome.scores = try scoring.score(Self.prompt)?.logProbabilities ?? []
+        outcome.logits.append(try scoring.withLogits { Array($0) })
+        return outcome
+    }
+
+    /// The smallest budget a session accepts, from its refusal.
+    private func minimumMemory(_ path: String) throws -> Int {
+        let error = #expect(throws: LaminaError.self) { try run(path, memory: 1) }
+        #expect(error?.kind == .limit)
+        let words = (error?.expected ?? "").split(separator: " ")
+        return try #require(words.compactMap { Int($0) }.first) << 20
+    }
+
+    @Test func nothingChangesABit() throws {
+        let reference = try TinyStore.with { try run($0) }
+        #expect(reference.logits.count == 6)
+        #expect(reference.logits[0] == reference.logits[5], "scoring and generating disagree")
+        let areFinite = reference.logits.joined().allSatisfy { $0.isFinite }
+        #expect(areFinite)
+        try TinyStore.with { path in
+            for threads in [2, 3, 8] { #expect(try run(path, threads: threads) == reference) }
+            #expect(try run(path, isa: LAMINA_ISA_PORTABLE) == reference)
+            #expect(try run(path, readMode: .buffered) == reference)
+            // Two threads need a little more than one, which the refusal was about.
+            let minimum = try minimumMemory(path) + (1 << 20)
+            for extra in [0, 40_000, 200_000, 500_000, 900_000, 4_000_000] {
+                #expect(try run(path, threads: 2, memory: minimum + extra) == reference)
+            }
+        }
+        for chunkBytes in [64, 20_000, 1 << 20] {
+            #expect(try TinyStore.with(chunkBytes: chunkBytes) { try run($0, threads: 2) } == reference)
+        }
+    }
+
+    @Test(arguments: [DType.float16, .float32]) func otherTypesAgreeWithThemselves(dtype: DType) throws {
+        let reference = try TinyStore.with(dtype: dtype) { try run($0) }
+        let other = try TinyStore.with(chunkBytes: 20_000, dtype: dtype) { try run($0, threads: 3) }
+        #expect(reference == other)
+    }
+
+    @Test func aTiedEmbeddingIsLookedUpInItsPanels() throws {
+        let reference = try TinyStore.with(isTied: true) { try run($0) }
+        for chunkBytes in [64, 1 << 20] {
+            let other = try TinyStore.with(chunkBytes: chunkBytes, isTied: true) { try run($0, threads: 2) }
+            #expect(reference == other)
+        }
+        // The same weights, stored as rows and as panels.
+        let rows = try TinyStore.with { path in
+            try embeddingRow(path, token: 77)
+        }
+        #expect(try TinyStore.with(isTied: true) { try embeddingRow($0, token: 77) } == rows)
+    }
+
+    private func embeddingRow(_ path: String, token: Int) throws -> [Float] {
+        let plan = try StreamPlanBuilder.plan(for: StoredModel(Store(path: path, in: RealFileSystem())))
+        let activations = try Activations(widths: plan.widths, columns: 1)
+        let prefetcher = try Prefetcher(
+            plan: plan, schedule: [], slotBytes: plan.slotBytes, slotCount: 1, readers: 1,
+            residents: Residents(plan.reads, budget: 0, decoded: false))
+        defer { prefetcher.stop() }
+        try EmbeddingLookup(plan, kernels: kernels()).fill([token], activations, prefetcher: prefetcher)
+        return Array(UnsafeBufferPointer(start: activations.column(.residual, 0), count: 35))
+    }
+
+    @Test func interruptedAndShortReadsChangeNothing() throws {
+        try TinyStore.with { path in
+            let reference = try run(path)
+            let troubled = FaultyFileSystem(shortCount: 4096, interruptEvery: 3)
+            #expect(try run(path, in: troubled, threads: 2) == reference)
+        }
+    }
+
+    @Test(arguments: [1, 2]) func aFailedReadStopsWithoutText(threads: Int) throws {
+        try TinyStore.with(chunkBytes: 20_000) { path in
+            let reference = try run(path)
+            var number = 1
+            var failures = 0
+            while true {
+                let fault = FaultyFileSystem.Fault(number: number, error: EIO, isPersistent: false)
+                let faulty = FaultyFileSystem(fault: fault, calls: [.read])
+                do {
+                    // Reads that fail once while files are opened fall back to buffered ones: the result counts.
+                    #expect(try run(path, in: faulty, threads: threads) == reference)
+                } catch let error as LaminaError {
+                    failures += 1
+                    #expect(error.kind == .io, "\(error)")
+                    #expect(error.subject.hasPrefix(path), "\(error)")
+                }
+                if faulty.callCount < number { break }
+                number += 7
+            }
+            #expect(failures > 5)
+        }
+    }
+
+    @Test func everyDamagedChunkIsNamed() throws {
+        try TinyStore.with(chunkBytes: 20_000) { path in
+            let plan = try StreamPlanBuilder.plan(for: StoredModel(Store(path: path, in: RealFileSystem())))
+            for read in plan.reads {
+                let file = plan.files[read.file]
+                var bytes = try Data(contentsOf: URL(fileURLWithPath: file.path))
+                let position = Int(read.offset) + read.neededBytes / 2
+                bytes[position] ^= 0x10
+                try bytes.write(to: URL(fileURLWithPath: file.path))
+                let error = #expect(throws: LaminaError.self) { try run(path, threads: 2) }
+                #expect(error?.kind == .damaged)
+                #expect(error?.subject == file.path && error?.layer == file.layer)
+                #expect(error?.tensor == plan.matrices[read.matrix].name)
+                #expect(error?.bytes?.contains(UInt64(position)) == true)
+                bytes[position] ^= 0x10
+                try bytes.write(to: URL(fileURLWithPath: file.path))
+            }
+            _ = try run(path)
+        }
+    }
+
+    @Test func aFileCutOffWhileRunningIsDamage() throws {
+        try TinyStore.with { path in
+            let model = try StoredModel(Store(path: path, in: RealFileSystem()))
+            let minimum = try minimumMemory(path)
+            let session = try InferenceSession(
+                model, workload: .generate(promptTokens: 1, newTokens: 8),
+                options: SessionOptions(threads: 1, memoryBytes: minimum, context: 16), kernels: kernels(), used: 0)
+            _ = try session.prefill([1])
+            truncate(path + "/layers/1.h5", 4096)
+            let error = #expect(throws: LaminaError.self) {
+                for token in 2..<8 { _ = try session.advance(token) }
+            }
+            #expect(error?.kind == .damaged)
+            #expect(error?.layer == "1")
+        }
+    }
+
+    @Test func askingToStopStops() throws {
+        try TinyStore.with { path in
+            let model = try StoredModel(Store(path: path, in: RealFileSystem()))
+            let session = try InferenceSession(
+                model, workload: .generate(promptTokens: 3, newTokens: 1_000_000),
+                options: SessionOptions(threads: 2, context: 16), kernels: kernels())
+            #expect(try session.prefill([1, 2, 3]))
+            #expect(try !session.advance(4, shouldStop: { true }))
+        }
+    }
+
+    @Test func impossibleRequestsAreRefused() throws {
+        try TinyStore.with { path in
+            let model = try StoredModel(Store(path: path, in: RealFileSystem()))
+            func session(threads: Int = 1, context: Int = 16, tokens: Int = 1) throws -> InferenceSession {
+                try InferenceSession(
+                    model, workload: .generate(promptTokens: tokens, newTokens: 1),
+                    options: SessionOptions(threads: threads, context: context), kernels: kernels())
+            }
+            #expect(throws: LaminaError.self) { try session(threads: 0) }
+            #expect(throws: LaminaError.self) { try session(threads: 2000) }
+            let context = #expect(throws: LaminaError.self) { try session(context: 65) }
+            #expect(context?.expected == "1 to 64 positions")
+            #expect(throws: LaminaError.self) { try session(tokens: 17) }
+            #expect(throws: LaminaError.self) { try session().prefill([]) }
+            #expect(throws: LaminaError.self) { try session().prefill([TinyStore.vocabulary]) }
+            #expect(throws: LaminaError.self) { try session().prefill([-1]) }
+            #expect(throws: LaminaError.self) { try session().prefill([Int](repeating: 1, count: 17)) }
+        }
+    }
+}
