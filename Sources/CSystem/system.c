@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -119,22 +118,29 @@ const char *lamina_error_text(int error, char *buffer, size_t size) {
 #endif
 }
 
-uint64_t lamina_peak_resident_bytes(void) {
-    struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
-}
-
-uint64_t lamina_available_memory_bytes(void) {
-    FILE *file = fopen("/proc/meminfo", "re");
+// The number of kilobytes on the first line of a /proc file that begins with `key`, in bytes; 0 if there is none.
+static uint64_t kilobytes_from(const char *path, const char *key) {
+    FILE *file = fopen(path, "re");
     if (!file) return 0;
     char line[256];
-    unsigned long long kilobytes = 0;
+    uint64_t bytes = 0;
+    size_t length = strlen(key);
     while (fgets(line, sizeof line, file)) {
-        if (sscanf(line, "MemAvailable: %llu kB", &kilobytes) == 1) break;
+        if (strncmp(line, key, length) == 0) {
+            bytes = strtoull(line + length, NULL, 10) * 1024;
+            break;
+        }
     }
     fclose(file);
-    return (uint64_t)kilobytes * 1024;
+    return bytes;
 }
+
+uint64_t lamina_peak_resident_bytes(void) {
+    // Not getrusage: its maximum survives exec, so it can be that of the program that started this one.
+    return kilobytes_from("/proc/self/status", "VmHWM:");
+}
+
+uint64_t lamina_available_memory_bytes(void) { return kilobytes_from("/proc/meminfo", "MemAvailable:"); }
 
 int lamina_processor_count(void) {
     cpu_set_t set;

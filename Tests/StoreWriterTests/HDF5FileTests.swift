@@ -1,70 +1,14 @@
 import Foundation
 import StoreWriter
-import Synchronization
 import TensorCore
+import TestSupport
 import Testing
 
-/// A folder that goes away with its last reference.
-private final class Scratch {
-    let path: String
-
-    init() throws {
-        path = NSTemporaryDirectory() + "lamina-hdf5-\(UUID().uuidString)"
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
-    }
-
-    deinit { try? FileManager.default.removeItem(atPath: path) }
-
-    func file(_ name: String) -> String { path + "/" + name }
-}
-
-/// The real file system, except that one of the calls that move data fails.
-private final class FailingFileSystem: FileSystem {
-    private let real = RealFileSystem()
-    private let failing: Int
-    private let code: Int32
-    private let calls = Atomic<Int>(0)
-
-    /// Call number `failing`, counted from 0 over writes, reads and truncations, fails with `code`; all after it too,
-    /// as they do on a full disk.
-    init(failing: Int, code: Int32) {
-        self.failing = failing
-        self.code = code
-    }
-
-    var count: Int { calls.load(ordering: .relaxed) }
-
-    private func fails() -> Bool { calls.wrappingAdd(1, ordering: .relaxed).oldValue >= failing }
-
-    func read(_ descriptor: Int32, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Int64 {
-        fails() ? Int64(-code) : real.read(descriptor, into: buffer, at: offset)
-    }
-
-    func write(_ descriptor: Int32, from buffer: UnsafeRawBufferPointer, at offset: UInt64) -> Int64 {
-        fails() ? Int64(-code) : real.write(descriptor, from: buffer, at: offset)
-    }
-
-    func truncate(_ descriptor: Int32, to size: UInt64) -> Int32 {
-        fails() ? -code : real.truncate(descriptor, to: size)
-    }
-
-    func open(_ path: String, _ mode: OpenMode) -> Int32 { real.open(path, mode) }
-    func close(_ descriptor: Int32) -> Int32 { real.close(descriptor) }
-    func sync(_ descriptor: Int32) -> Int32 { real.sync(descriptor) }
-    func facts(of descriptor: Int32) -> Result<FileFacts, SystemError> { real.facts(of: descriptor) }
-    func facts(at path: String, followLinks: Bool) -> Result<FileFacts, SystemError> {
-        real.facts(at: path, followLinks: followLinks)
-    }
-    func rename(_ from: String, to: String) -> Int32 { real.rename(from, to: to) }
-    func unlink(_ path: String) -> Int32 { real.unlink(path) }
-    func makeDirectory(_ path: String) -> Int32 { real.makeDirectory(path) }
-    func removeDirectory(_ path: String) -> Int32 { real.removeDirectory(path) }
-    func lock(_ descriptor: Int32) -> Int32 { real.lock(descriptor) }
-    func dropCache(_ descriptor: Int32) -> Int32 { real.dropCache(descriptor) }
-    func adviseSequential(_ descriptor: Int32) -> Int32 { real.adviseSequential(descriptor) }
-    func freeBytes(at path: String) -> Result<UInt64, SystemError> { real.freeBytes(at: path) }
-    func list(_ path: String) -> Result<[String], SystemError> { real.list(path) }
-    func canonicalPath(_ path: String) -> Result<String, SystemError> { real.canonicalPath(path) }
+/// Where faults are injected: the calls that move data, from one of them on, as on a full disk.
+private func failing(from number: Int, code: Int32) -> FaultyFileSystem {
+    FaultyFileSystem(
+        fault: FaultyFileSystem.Fault(number: number, error: code, isPersistent: true),
+        calls: [.read, .write, .truncate])
 }
 
 /// One plane of a made-up tensor.
@@ -161,32 +105,24 @@ private func writeExample(to path: String, in fileSystem: any FileSystem) throws
     return result
 }
 
-/// Runs a program; its exit status and output.
-private func run(_ program: String, _ arguments: [String]) throws -> (status: Int32, output: String) {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = [program] + arguments
-    let pipe = Pipe()
-    process.standardOutput = pipe
-    process.standardError = pipe
-    try process.run()
-    let output = pipe.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    return (process.terminationStatus, String(decoding: output, as: UTF8.self))
-}
+private let hasPython = Tool.python != nil
+private let needsPython: Comment = "LAMINA_PYTHON names no Python: scripts/test sets it up"
+private let h5dump = "/usr/bin/h5dump"
 
-/// A Python that has h5py, or nil with the reason printed.
-private func python() -> String? {
-    let program = ProcessInfo.processInfo.environment["LAMINA_PYTHON"] ?? "python3"
-    if let (status, _) = try? run(program, ["-c", "import h5py, hdf5plugin"]), status == 0 { return program }
-    print("skipped: \(program) has no h5py and hdf5plugin; set LAMINA_PYTHON to one that has")
-    return nil
-}
+@Suite final class HDF5FileTests {
+    private let folder: String
 
-@Suite struct HDF5FileTests {
+    init() throws {
+        folder = NSTemporaryDirectory() + "lamina-hdf5-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+    private func file(_ name: String) -> String { folder + "/" + name }
+
     @Test func chunksLieWhereItSaysAlignedAndSideBySide() throws {
-        let scratch = try Scratch()
-        let path = scratch.file("a.h5")
+        let path = file("a.h5")
         let written = try writeExample(to: path, in: RealFileSystem())
         let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
         #expect(UInt64(bytes.count) == written.size)
@@ -205,11 +141,10 @@ private func python() -> String? {
     }
 
     @Test func sameCallsGiveSameBytes() throws {
-        let scratch = try Scratch()
-        _ = try writeExample(to: scratch.file("a.h5"), in: RealFileSystem())
-        let first = try Data(contentsOf: URL(fileURLWithPath: scratch.file("a.h5")))
+        _ = try writeExample(to: file("a.h5"), in: RealFileSystem())
+        let first = try Data(contentsOf: URL(fileURLWithPath: file("a.h5")))
         for index in 0..<5 {
-            let path = scratch.file("\(index).h5")
+            let path = file("\(index).h5")
             _ = try writeExample(to: path, in: RealFileSystem())
             #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == first)
         }
@@ -226,16 +161,15 @@ private func python() -> String? {
         #expect(HDF5File.linkName(for: name) == expected)
     }
 
-    @Test func h5pyReadsItBack() throws {
-        guard let python = python() else { return }
-        let scratch = try Scratch()
-        let path = scratch.file("a.h5")
+    @Test(.enabled(if: hasPython, needsPython)) func h5pyReadsItBack() throws {
+        let python = try #require(Tool.python)
+        let path = file("a.h5")
         _ = try writeExample(to: path, in: RealFileSystem())
         for tensor in tensors {
             for plane in tensor.planes {
                 let name = "\(HDF5File.linkName(for: tensor.name))/\(HDF5File.linkName(for: plane.name))"
                 let content = (0..<plane.chunkCount).flatMap { plane.decoded($0) }.prefix(plane.bytes)
-                try Data(content).write(to: URL(fileURLWithPath: scratch.file("expected")))
+                try Data(content).write(to: URL(fileURLWithPath: file("expected")))
                 let script = """
                     import sys, h5py, hdf5plugin
                     path, link, name, expected, chunk = sys.argv[1:]
@@ -249,31 +183,27 @@ private func python() -> String? {
                         assert data[...].tobytes() == open(expected, "rb").read()
                         print("equal", len(file))
                     """
-                let (status, output) = try run(
-                    python, ["-c", script, path, name, tensor.name, scratch.file("expected"), "\(plane.chunkBytes)"])
-                #expect(status == 0 && output == "equal \(tensors.count)\n", "\(name): \(output)")
+                let result = try Tool.run(
+                    executable: python,
+                    ["-c", script, path, name, tensor.name, file("expected"), "\(plane.chunkBytes)"])
+                #expect(result.standardOutput == "equal \(tensors.count)\n", "\(name): \(result.standardError)")
             }
         }
     }
 
-    @Test func h5dumpReadsIt() throws {
-        guard try run("h5dump", ["--version"]).status == 0 else {
-            print("skipped: h5dump is not installed")
-            return
-        }
-        let scratch = try Scratch()
-        let path = scratch.file("a.h5")
+    @Test(.enabled(if: FileManager.default.isExecutableFile(atPath: h5dump), "hdf5-tools is not installed"))
+    func h5dumpReadsIt() throws {
+        let path = file("a.h5")
         _ = try writeExample(to: path, in: RealFileSystem())
-        let (status, output) = try run("h5dump", ["-p", "-H", path])
-        #expect(status == 0)
+        let result = try Tool.run(executable: h5dump, ["-p", "-H", path])
+        #expect(result.status == 0)
         for part in ["GROUP \"odd %2F name %252F%09\"", "GROUP \"%2E\"", "FILTER_ID 32015", "CHUNKED ( 5000 )"] {
-            #expect(output.contains(part), "\(part)")
+            #expect(result.standardOutput.contains(part), "\(part)")
         }
     }
 
     @Test func manyChunksInAnyOrder() throws {
-        let scratch = try Scratch()
-        let path = scratch.file("a.h5")
+        let path = file("a.h5")
         let hdf5 = try HDF5File(file: OpenFile(path, .createNew, in: RealFileSystem()), userBlockSize: 4096)
         let count = 9001
         // A prime that does not divide the count: every chunk once, far from sequential.
@@ -291,61 +221,60 @@ private func python() -> String? {
         }
         #expect(Set(offsets.values).count == count)
         _ = try hdf5.finish()
-        guard let python = python() else { return }
+        guard let python = Tool.python else { return }
         let script = """
             import sys, h5py, numpy
             with h5py.File(sys.argv[1], "r") as file:
                 values = file["t/raw"][...].view("<u8")
                 assert (values == numpy.arange(9001)).all()
             """
-        let (status, output) = try run(python, ["-c", script, path])
-        #expect(status == 0, "\(output)")
+        let result = try Tool.run(executable: python, ["-c", script, path])
+        #expect(result.status == 0, "\(result.standardError)")
     }
 
     @Test(arguments: [ENOSPC, EIO])
     func everyFailedCallIsAnError(code: Int32) throws {
-        let scratch = try Scratch()
-        var failing = 0
+        var number = 1
         while true {
-            let fileSystem = FailingFileSystem(failing: failing, code: code)
-            let path = scratch.file("\(failing).h5")
+            let fileSystem = failing(from: number, code: code)
+            let path = file("\(number).h5")
             do {
                 _ = try writeExample(to: path, in: fileSystem)
-                #expect(fileSystem.count == failing, "a failure went unnoticed")
+                #expect(fileSystem.callCount == number - 1, "a failure went unnoticed")
                 break
             } catch let error as LaminaError {
                 #expect(error.kind == .io)
                 #expect(error.subject == path)
                 #expect(error.problem.contains(SystemError(code: code).text))
             }
-            failing += 1
+            number += 1
         }
         // 20 chunks written and read back, the metadata, the size.
-        #expect(failing == 42)
+        #expect(number - 1 == 42)
     }
 
     @Test func failuresLeaveNothingOpen() async {
         // In a process of its own, where nobody else uses the library.
         await #expect(processExitsWith: .success) {
-            let scratch = try Scratch()
-            do {
-                let file = try OpenFile(scratch.file("open.h5"), .createNew, in: RealFileSystem())
-                let hdf5 = try HDF5File(file: file, userBlockSize: 4096)
-                #expect(HDF5File.openObjects == 2, "the file and its root group")
-                withExtendedLifetime(hdf5) {}
-            }
-            for round in 0..<200 {
-                let fileSystem = FailingFileSystem(failing: round % 45, code: ENOSPC)
-                _ = try? writeExample(to: scratch.file("\(round).h5"), in: fileSystem)
-                #expect(HDF5File.openObjects == 0)
+            try Fixtures.withScratchFolder { folder in
+                do {
+                    let file = try OpenFile(folder + "/open.h5", .createNew, in: RealFileSystem())
+                    let hdf5 = try HDF5File(file: file, userBlockSize: 4096)
+                    #expect(HDF5File.openObjects == 2, "the file and its root group")
+                    withExtendedLifetime(hdf5) {}
+                }
+                for round in 0..<200 {
+                    let fileSystem = failing(from: round % 45 + 1, code: ENOSPC)
+                    _ = try? writeExample(to: "\(folder)/\(round).h5", in: fileSystem)
+                    #expect(HDF5File.openObjects == 0)
+                }
             }
         }
     }
 
     @Test func anErrorIsFinal() throws {
-        let scratch = try Scratch()
-        let path = scratch.file("a.h5")
-        let fileSystem = FailingFileSystem(failing: 1, code: ENOSPC)
+        let path = file("a.h5")
+        let fileSystem = failing(from: 2, code: ENOSPC)
         let hdf5 = try HDF5File(file: OpenFile(path, .createNew, in: fileSystem), userBlockSize: 4096)
         let group = try hdf5.makeGroup("t")
         let dataset = try hdf5.makeDataset("raw", in: group, bytes: 8192, chunkBytes: 4096, filter: .none)
@@ -357,12 +286,11 @@ private func python() -> String? {
         #expect(first.kind == .io)
         #expect(throws: first) { _ = try hdf5.makeGroup("u") }
         #expect(throws: first) { _ = try hdf5.finish() }
-        #expect(fileSystem.count == 2, "nothing is written after a failure")
+        #expect(fileSystem.callCount == 2, "nothing is written after a failure")
     }
 
     @Test func aFileThatIsNotFinishedIsNoHDF5File() throws {
-        let scratch = try Scratch()
-        let path = scratch.file("a.h5")
+        let path = file("a.h5")
         do {
             let hdf5 = try HDF5File(file: OpenFile(path, .createNew, in: RealFileSystem()), userBlockSize: 4096)
             let dataset = try hdf5.makeDataset("raw", in: .root, bytes: 16, chunkBytes: 16, filter: .none)
@@ -374,11 +302,10 @@ private func python() -> String? {
 
     /// What libhdf5, or the layer above it, must refuse.
     @Test func impossibleRequestsAreRefused() throws {
-        let scratch = try Scratch()
         var count = 0
         func refused(_ body: (HDF5File, HDF5File.Dataset) throws -> Void) throws {
             count += 1
-            let path = scratch.file("\(count).h5")
+            let path = file("\(count).h5")
             let hdf5 = try HDF5File(file: OpenFile(path, .createNew, in: RealFileSystem()), userBlockSize: 4096)
             let dataset = try hdf5.makeDataset("coded", in: .root, bytes: 40, chunkBytes: 16, filter: .zstd)
             let error = #expect(throws: LaminaError.self) { try body(hdf5, dataset) }
@@ -410,7 +337,7 @@ private func python() -> String? {
             try hdf5.setAttributes([.init("long", .text(String(repeating: "x", count: 70_000)))], of: .root)
         }
         for size in [0, 1, 512, 4095, 12288, -4096] {
-            let path = scratch.file("block \(size).h5")
+            let path = file("block \(size).h5")
             #expect(throws: LaminaError.self) {
                 _ = try HDF5File(file: OpenFile(path, .createNew, in: RealFileSystem()), userBlockSize: size)
             }
@@ -418,8 +345,7 @@ private func python() -> String? {
     }
 
     @Test func aWrongHashIsDamage() throws {
-        let scratch = try Scratch()
-        let path = scratch.file("a.h5")
+        let path = file("a.h5")
         let hdf5 = try HDF5File(file: OpenFile(path, .createNew, in: RealFileSystem()), userBlockSize: 4096)
         let dataset = try hdf5.makeDataset("raw", in: .root, bytes: 16, chunkBytes: 16, filter: .none)
         try [UInt8](repeating: 1, count: 16).withUnsafeBytes { _ = try hdf5.writeChunk(0, of: dataset, $0) }

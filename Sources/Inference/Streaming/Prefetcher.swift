@@ -116,14 +116,6 @@ final class Prefetcher: @unchecked Sendable {
         monitor.unlock()
     }
 
-    /// More passes to read ahead for.
-    func extend(_ more: PassSchedule) {
-        monitor.lock()
-        schedule.append(more)
-        monitor.wakeAll(.producers)
-        monitor.unlock()
-    }
-
     var readStatistics: ReadStatistics {
         monitor.lock()
         defer { monitor.unlock() }
@@ -232,7 +224,7 @@ final class Prefetcher: @unchecked Sendable {
         monitor.wakeAll(.consumers)
     }
 
-    /// The next read in plan order, with its slot; waits for a slot or for more passes. `nil` when it is over.
+    /// The next read in plan order, with its slot; waits for a slot, or for the end if all is read. `nil` when it is over.
     private func nextJob() -> Job? {
         monitor.lock()
         defer { monitor.unlock() }
