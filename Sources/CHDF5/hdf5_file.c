@@ -274,7 +274,8 @@ static lamina_hdf5_status set_attribute(
 static hid_t text_type(size_t size) {
     const hid_t type = H5Tcopy(H5T_C_S1);
     if (type < 0) return -1;
-    if (H5Tset_size(type, size) < 0 || H5Tset_strpad(type, H5T_STR_NULLPAD) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0) {
+    if (H5Tset_size(type, size) < 0 || H5Tset_strpad(type, H5T_STR_NULLPAD) < 0
+        || H5Tset_cset(type, H5T_CSET_UTF8) < 0) {
         H5Tclose(type);
         return -1;
     }

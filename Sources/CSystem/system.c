@@ -26,6 +26,7 @@ static int result(int value) { return value < 0 ? -errno : value; }
 int lamina_open(const char *path, unsigned flags) {
     int mode = O_CLOEXEC | O_NONBLOCK;
     if (flags & LAMINA_OPEN_READ) mode |= O_RDONLY;
+    if (flags & LAMINA_OPEN_WRITE) mode |= O_RDWR;
     if (flags & LAMINA_OPEN_CREATE_NEW) mode |= O_RDWR | O_CREAT | O_EXCL;
     if (flags & LAMINA_OPEN_LOCK_FILE) mode |= O_RDWR | O_CREAT;
     if (flags & LAMINA_OPEN_DIRECT) mode |= O_DIRECT;

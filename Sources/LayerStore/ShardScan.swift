@@ -18,59 +18,93 @@ public struct ShardScan {
         }
         func record(_ place: (tensor: Int, record: Int)) -> ChunkRecord { header.tensors[place.tensor].chunks[place.record] }
         let largest = header.tensors.flatMap(\.chunks).map { Int($0.storedSize) }.max() ?? 0
-        let reader = try SequentialHasher(file: file, capacity: max(1 << 20, largest))
-        for place in places.sorted(by: { record($0).offset < record($1).offset }) {
-            let chunk = record(place)
-            // Chunks of a hostile file may overlap: such bytes are hashed once, and read again for the checksum.
-            let bytes = try reader.bytes(chunk.offset, count: Int(chunk.storedSize), progress: progress)
-            guard xxh3(bytes) != chunk.hash else { continue }
-            let tensor = header.tensors[place.tensor]
-            try mismatch(tensor, place.record / max(1, tensor.planes.count), chunk)
+        return try withoutActuallyEscaping(progress) { (progress) throws(LaminaError) in
+            let reader = try SequentialHasher(
+                file: file, fileSize: header.fileSize, largestPiece: largest, progress: progress)
+            for place in places.sorted(by: { record($0).offset < record($1).offset }) {
+                let chunk = record(place)
+                // Chunks of a hostile file may overlap: such bytes are hashed once, and read again for their checksum.
+                guard xxh3(try reader.piece(at: chunk.offset, count: Int(chunk.storedSize))) != chunk.hash else { continue }
+                let tensor = header.tensors[place.tensor]
+                try mismatch(tensor, place.record / max(1, tensor.planes.count), chunk)
+            }
+            try reader.hash(upTo: header.fileSize)
+            return reader.finish()
         }
-        try reader.hash(upTo: header.fileSize, progress: progress)
-        return reader.finish()
     }
 }
 
-/// Hashes a file in order while handing out pieces of it.
+/// Hashes a file in order while handing out pieces of it. Reads large windows that begin at page boundaries, as direct
+/// I/O wants; shards and their chunks begin and end there too.
 private final class SequentialHasher {
+    /// Large enough that a disk without read-ahead is kept busy.
+    private static let windowBytes = 8 << 20
+    private static let page = ShardHeader.alignment
+
     private let file: OpenFile
+    private let fileSize: UInt64
+    private let progress: (Int) throws(LaminaError) -> Void
     private let buffer: AlignedBuffer
     private var hasher = SHA256()
+    /// Everything before is hashed; a page boundary or the file's end.
     private var position: UInt64 = 0
+    private var window: ByteRange = 0..<0
 
-    init(file: OpenFile, capacity: Int) throws(LaminaError) {
+    init(
+        file: OpenFile, fileSize: UInt64, largestPiece: Int, progress: @escaping (Int) throws(LaminaError) -> Void
+    ) throws(LaminaError) {
         self.file = file
-        buffer = try AlignedBuffer(count: capacity)
+        self.fileSize = fileSize
+        self.progress = progress
+        let page = Int(SequentialHasher.page)
+        buffer = try AlignedBuffer(count: roundedUp(max(SequentialHasher.windowBytes, largestPiece), to: page))
     }
 
-    func hash(upTo end: UInt64, progress: (Int) throws(LaminaError) -> Void) throws(LaminaError) {
+    /// `end` is a page boundary or the file's end.
+    func hash(upTo end: UInt64) throws(LaminaError) {
         while position < end {
-            let count = Int(min(UInt64(buffer.bytes.count), end - position))
-            _ = try readAndHash(count, progress)
+            if !window.contains(position) { try load(from: position) }
+            let next = min(window.upperBound, end)
+            hasher.update(bytes(position..<next))
+            position = next
         }
     }
 
-    private func readAndHash(
-        _ count: Int, _ progress: (Int) throws(LaminaError) -> Void
-    ) throws(LaminaError) -> UnsafeRawBufferPointer {
-        let piece = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[0..<count])
-        try file.readExactly(into: piece, at: position)
-        hasher.update(UnsafeRawBufferPointer(piece))
-        position += UInt64(count)
-        try progress(count)
-        return UnsafeRawBufferPointer(piece)
+    /// `count` bytes (at most the largest piece) from the page boundary `offset`, everything before them hashed.
+    func piece(at offset: UInt64, count: Int) throws(LaminaError) -> UnsafeRawBufferPointer {
+        try hash(upTo: offset)
+        let wanted = offset..<(offset + UInt64(count))
+        if wanted.lowerBound < window.lowerBound || wanted.upperBound > window.upperBound { try load(from: offset) }
+        return bytes(wanted)
     }
 
-    /// `count` bytes (at most the capacity) from `offset`, everything before them hashed.
-    func bytes(
-        _ offset: UInt64, count: Int, progress: (Int) throws(LaminaError) -> Void
-    ) throws(LaminaError) -> UnsafeRawBufferPointer {
-        try hash(upTo: offset, progress: progress)
-        if position == offset { return try readAndHash(count, progress) }
-        let piece = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[0..<count])
-        try file.readExactly(into: piece, at: offset)
-        return UnsafeRawBufferPointer(piece)
+    private func bytes(_ range: ByteRange) -> UnsafeRawBufferPointer {
+        let start = Int(range.lowerBound - window.lowerBound)
+        return UnsafeRawBufferPointer(rebasing: buffer.bytes[start..<(start + range.count)])
+    }
+
+    /// Moves the window to begin at `offset`; what it already holds from there on is kept.
+    private func load(from offset: UInt64) throws(LaminaError) {
+        var kept = 0
+        if window.contains(offset) {
+            let tail = bytes(offset..<window.upperBound)
+            kept = tail.count
+            // The window's end is a page boundary unless the file ends there, and then nothing is left to read.
+            buffer.start.copyMemory(from: tail.baseAddress ?? UnsafeRawPointer(buffer.start), byteCount: kept)
+        }
+        let target = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[kept...])
+        let end = min(fileSize, offset + UInt64(buffer.bytes.count))
+        let first = offset + UInt64(kept)
+        if first < end {
+            let found = try file.read(into: target, at: first)
+            guard UInt64(found) >= end - first else {
+                throw LaminaError(
+                    .damaged, file.path, "the file ends too early", expected: "\(fileSize) bytes",
+                    found: "\(first + UInt64(found))", bytes: first..<end)
+            }
+            try progress(Int(end - first))
+        }
+        window = offset..<end
     }
 
     func finish() -> SHA256Digest { hasher.finalize() }

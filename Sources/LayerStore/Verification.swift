@@ -66,11 +66,9 @@ public struct Verification: Sendable {
     ) throws(LaminaError) -> [LaminaError] {
         var damage: [LaminaError] = []
         try collect(&damage) { (damage) throws(LaminaError) in
-            let file = try store.open(shard)
+            let file = try openForReading(shard)
             let header = try store.header(of: shard, file: file)
             guard level != .quick else { return }
-            file.dropCache()
-            file.adviseSequential()
             let names = SourceNames(shard, header)
             let digest = try ShardScan(header: header).run(file, progress: progress) {
                 (tensor, chunk, record) throws(LaminaError) in
@@ -90,6 +88,15 @@ public struct Verification: Sendable {
             damage += try checkTensors(shard, header, file, progress: progress)
         }
         return damage
+    }
+
+    /// Past the page cache where the file system can: what is proved is what the disk holds.
+    private func openForReading(_ shard: Manifest.Shard) throws(LaminaError) -> OpenFile {
+        if let direct = try? store.open(shard, direct: true) { return direct }
+        let file = try store.open(shard)
+        file.dropCache()
+        file.adviseSequential()
+        return file
     }
 
     private func checkTensors(

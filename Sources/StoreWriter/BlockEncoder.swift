@@ -10,6 +10,9 @@ struct EncodedPlane {
     var range: Range<Int>
     var encoding: ChunkRecord.Encoding
     var hash: UInt64
+
+    /// The range with the zeros behind it, in whole pages.
+    var pages: Range<Int> { range.lowerBound..<roundedUp(range.upperBound, to: AlignedBuffer.alignment) }
 }
 
 /// A block on its way through the converter: source bytes in, encoded planes out. Reused, never freed in between.
@@ -83,7 +86,10 @@ final class BlockEncoder: @unchecked Sendable {
             slot.planes.append(
                 EncodedPlane(
                     chunk: chunk, plane: index, range: used..<(used + size), encoding: encoding, hash: xxh3(stored)))
-            used += roundedUp(LiteralZstdEncoder.bound(count), to: 64)
+            // Zeros to the end of the page: that is what direct writes take, and what the file has between chunks.
+            let end = roundedUp(size, to: AlignedBuffer.alignment)
+            memset(slot.output.start + used + size, 0, end - size)
+            used += roundedUp(LiteralZstdEncoder.bound(count), to: AlignedBuffer.alignment)
         }
     }
 

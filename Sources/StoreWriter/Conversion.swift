@@ -112,17 +112,29 @@ public struct Conversion {
     ) throws(LaminaError) -> Manifest {
         let pipeline = try BlockPipeline(jobs: plan.shards.flatMap(\.tensors), threads: threads, kernels: kernels)
         let writer = try StoreWriter(path: destination, plan: plan.digest, restart: restart, in: fileSystem)
+        var publishing: (task: BackgroundTask, bytes: UInt64)?
+        func finishPublishing() throws(LaminaError) {
+            guard let (task, bytes) = publishing else { return }
+            publishing = nil
+            let shard = try task.value()
+            try writer.record(shard)
+            observer.finished(shard: shard, sourceBytes: bytes, reused: false)
+        }
         for shard in plan.shards {
             if let earlier = try writer.reuse(shard.path) {
+                try finishPublishing()
+                try writer.record(earlier)
                 try observer.stored(bytes: shard.byteCount)
                 observer.finished(shard: earlier, sourceBytes: shard.byteCount, reused: true)
                 continue
             }
-            let written = try writer.writeShard(
+            let task = try writer.writeShard(
                 shard.path, layer: shard.layer, jobs: shard.tensors, pipeline: pipeline
             ) { (bytes) throws(LaminaError) in try observer.stored(bytes: bytes) }
-            observer.finished(shard: written, sourceBytes: shard.byteCount, reused: false)
+            try finishPublishing()
+            publishing = (task, shard.byteCount)
         }
+        try finishPublishing()
         for file in plan.sideFiles { try writer.writeSideFile(file.name, file.bytes) }
         try sourceUnchanged()
         return try writer.seal(

@@ -2,25 +2,25 @@ import CKernels
 import LayerStore
 import TensorCore
 
-/// Writes one shard: HDF5 structure and chunks through `HDF5File`, then the flat header in front, then reads all of it
-/// back.
+/// Writes one shard: HDF5 structure and chunks through `HDF5File`, then the flat header in front.
 struct ShardWriter {
     let directory: String
     let fileName: String
     let fileSystem: any FileSystem
 
-    /// Writes `jobs` in order and publishes the file. Returns its size and digest and its tensors' entries. Throws
-    /// `.io`, `.cannotCreate`, `.unexpected`, and what reading the source throws.
+    /// Writes `jobs` in order; the result is complete but neither durable nor checked. Throws `.io`, `.cannotCreate`,
+    /// `.unexpected`, and what reading the source throws.
     func write(
         _ jobs: [TensorJob], pipeline: BlockPipeline, progress: (UInt64) throws(LaminaError) -> Void
-    ) throws(LaminaError) -> (size: UInt64, digest: SHA256Digest, tensors: [Manifest.Tensor]) {
+    ) throws(LaminaError) -> WrittenShard {
         let planeCounts = jobs.map { $0.codec.planes(elementSize: $0.dtype.size).count }
         let userBlock = ShardHeader.userBlockSize(
             for: zip(jobs, planeCounts).map { job, planes in
                 (job.storedName, job.shape.dimensions.count, job.geometry.chunkCount * planes)
             })
         let temporary = try TemporaryFile(directory: directory, name: fileName, in: fileSystem)
-        let structure = try HDF5File(file: temporary.file, userBlockSize: Int(userBlock))
+        let structure = try HDF5File(
+            file: temporary.file, direct: temporary.direct, userBlockSize: Int(userBlock))
         let datasets = try makeDatasets(jobs, in: structure)
         var records: [[ChunkRecord]] = jobs.map { _ in [] }
         let digests = try pipeline.run(jobs) { (slot) throws(LaminaError) in
@@ -29,7 +29,8 @@ struct ShardWriter {
                 let isCoded = jobs[slot.job].codec.planes(elementSize: jobs[slot.job].dtype.size)[plane.plane].isCoded
                 let offset = try structure.writeChunk(
                     plane.chunk, of: datasets[slot.job][plane.plane], bytes,
-                    skippingFilter: isCoded && plane.encoding == .raw)
+                    skippingFilter: isCoded && plane.encoding == .raw,
+                    pages: UnsafeRawBufferPointer(rebasing: slot.output.bytes[plane.pages]))
                 records[slot.job].append(
                     ChunkRecord(
                         offset: offset, storedSize: UInt32(plane.range.count), encoding: plane.encoding,
@@ -45,9 +46,8 @@ struct ShardWriter {
         }
         let header = ShardHeader(userBlockSize: userBlock, fileSize: fileSize, tensors: tensors)
         try header.encoded().withBytes { (bytes) throws(LaminaError) in try temporary.file.write(bytes, at: 0) }
-        let digest = try readBack(header, file: temporary.file)
-        try temporary.publish()
-        return (fileSize, digest, zip(jobs, digests).map { $0.manifestEntry(digest: $1) })
+        return WrittenShard(
+            header: header, temporary: temporary, tensors: zip(jobs, digests).map { $0.manifestEntry(digest: $1) })
     }
 
     /// One group per tensor, one dataset per plane, all before the first chunk so that the structure stays together.
@@ -78,11 +78,35 @@ struct ShardWriter {
         }
         return result
     }
+}
+
+/// A shard whose bytes are all written, on its way to being part of the store.
+final class WrittenShard: @unchecked Sendable {
+    // Sendable: handed over whole, used by one thread at a time.
+    private let header: ShardHeader
+    private let temporary: TemporaryFile
+    let tensors: [Manifest.Tensor]
+
+    fileprivate init(header: ShardHeader, temporary: TemporaryFile, tensors: [Manifest.Tensor]) {
+        self.header = header
+        self.temporary = temporary
+        self.tensors = tensors
+    }
+
+    var size: UInt64 { header.fileSize }
+
+    /// Makes the shard durable, reads it back and publishes it. Returns its digest. Throws `.io`.
+    func publish() throws(LaminaError) -> SHA256Digest {
+        try temporary.file.sync()
+        let digest = try readBack()
+        try temporary.publish()
+        return digest
+    }
 
     /// Reads the whole file as a reader will: every chunk must be where the header has it, and the digest of all bytes
     /// is the shard's.
-    private func readBack(_ header: ShardHeader, file: OpenFile) throws(LaminaError) -> SHA256Digest {
-        try file.sync()
+    private func readBack() throws(LaminaError) -> SHA256Digest {
+        let file = temporary.direct ?? temporary.file
         return try ShardScan(header: header).run(file) { (tensor, chunk, record) throws(LaminaError) in
             throw LaminaError(
                 .io, file.path, "chunk \(chunk) read back differs from what was written",

@@ -112,26 +112,27 @@ public final class StoreWriter {
         let file = try OpenFile(path + "/" + relativePath, [.read, .noFollow], in: fileSystem)
         guard try file.facts().size == shard.size else { return nil }
         let digest = try file.digest()
-        guard digest == shard.digest else { return nil }
-        try record(shard)
-        return shard
+        return digest == shard.digest ? shard : nil
     }
 
-    /// Writes a shard and records it. Throws as `ShardWriter.write`.
+    /// Writes a shard and returns the work of publishing it, which runs beside the writing of the next one; `record` its
+    /// result. Throws as `ShardWriter.write`.
     func writeShard(
         _ relativePath: String, layer: String, jobs: [TensorJob], pipeline: BlockPipeline,
         progress: (UInt64) throws(LaminaError) -> Void
-    ) throws(LaminaError) -> Manifest.Shard {
+    ) throws(LaminaError) -> BackgroundTask {
         let name = String(relativePath.dropFirst("layers/".count))
         let writer = ShardWriter(directory: path + "/layers", fileName: name, fileSystem: fileSystem)
         let written = try writer.write(jobs, pipeline: pipeline, progress: progress)
-        let shard = Manifest.Shard(
-            path: relativePath, layer: layer, size: written.size, digest: written.digest, tensors: written.tensors)
-        try record(shard)
-        return shard
+        return BackgroundTask { () throws(LaminaError) in
+            let digest = try written.publish()
+            return Manifest.Shard(
+                path: relativePath, layer: layer, size: written.size, digest: digest, tensors: written.tensors)
+        }
     }
 
-    private func record(_ shard: Manifest.Shard) throws(LaminaError) {
+    /// Notes a durable shard, in the order of the plan. Throws `.io`.
+    func record(_ shard: Manifest.Shard) throws(LaminaError) {
         shards.append(shard)
         let partial: JSONValue = ["plan": .string(plan.description), "shards": .array(shards.map(\.json))]
         try TemporaryFile.write(partial.canonicalBytes(), to: StoreWriter.partialName, in: path, fileSystem)

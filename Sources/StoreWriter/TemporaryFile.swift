@@ -5,6 +5,9 @@ import TensorCore
 /// otherwise.
 final class TemporaryFile {
     let file: OpenFile
+    /// The same file past the page cache, where the file system can.
+    private(set) lazy var direct: OpenFile? = try? OpenFile(
+        file.path, [.write, .direct, .noFollow], in: file.fileSystem)
     private let finalPath: String
     private let directory: String
     private var isPublished = false

@@ -38,6 +38,8 @@ public struct OpenMode: OptionSet, Sendable {
     public static let direct = OpenMode(rawValue: UInt32(LAMINA_OPEN_DIRECT))
     /// For reading and writing; fails if anything has that name.
     public static let createNew = OpenMode(rawValue: UInt32(LAMINA_OPEN_CREATE_NEW))
+    /// An existing file, for reading and writing.
+    public static let write = OpenMode(rawValue: UInt32(LAMINA_OPEN_WRITE))
     public static let noFollow = OpenMode(rawValue: UInt32(LAMINA_OPEN_NO_FOLLOW))
     public static let directory = OpenMode(rawValue: UInt32(LAMINA_OPEN_DIRECTORY))
     public static let lockFile = OpenMode(rawValue: UInt32(LAMINA_OPEN_LOCK_FILE))

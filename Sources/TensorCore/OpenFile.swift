@@ -85,6 +85,24 @@ public final class OpenFile: @unchecked Sendable {
         }
     }
 
+    /// Writes `buffer`, aligned to pages like `offset`, to a file opened for direct I/O. False if the file system wants
+    /// it otherwise after all, or took a part that is no whole page: then the caller writes all of it the usual way.
+    /// Throws `.io`.
+    public func writeWholePages(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(LaminaError) -> Bool {
+        var done = 0
+        while done < buffer.count {
+            let rest = UnsafeRawBufferPointer(rebasing: buffer[done...])
+            let count = fileSystem.write(descriptor, from: rest, at: offset + UInt64(done))
+            if count == -Int64(EINTR) || count == -Int64(EAGAIN) { continue }
+            if count == -Int64(EINVAL) || (count >= 0 && (count == 0 || Int(count) % AlignedBuffer.alignment != 0)) {
+                return false
+            }
+            guard count >= 0 else { throw failure("write", count, bytes: offset..<(offset + UInt64(buffer.count))) }
+            done += Int(count)
+        }
+        return true
+    }
+
     public func truncate(to size: UInt64) throws(LaminaError) {
         try check("truncate", fileSystem.truncate(descriptor, to: size))
     }

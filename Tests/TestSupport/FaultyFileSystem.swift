@@ -63,7 +63,11 @@ public final class FaultyFileSystem: FileSystem {
         }
     }
 
-    public func open(_ path: String, _ mode: OpenMode) -> Int32 { failure(.open) ?? real.open(path, mode) }
+    public func open(_ path: String, _ mode: OpenMode) -> Int32 {
+        // Short counts of any size are no direct I/O: this is then a file system without it.
+        if shortCount != nil, mode.contains(.direct) { return -EINVAL }
+        return failure(.open) ?? real.open(path, mode)
+    }
 
     public func close(_ descriptor: Int32) -> Int32 {
         // The descriptor is gone either way, as on Linux.

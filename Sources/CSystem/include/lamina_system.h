@@ -21,6 +21,7 @@ enum {
     LAMINA_OPEN_NO_FOLLOW = 8,
     LAMINA_OPEN_DIRECTORY = 16,
     LAMINA_OPEN_LOCK_FILE = 32,  // O_RDWR|O_CREAT
+    LAMINA_OPEN_WRITE = 64,      // O_RDWR, an existing file
 };
 
 // All return -errno on failure. open adds O_CLOEXEC and O_NONBLOCK (so that a FIFO cannot block; regular files
