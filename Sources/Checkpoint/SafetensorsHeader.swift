@@ -48,7 +48,9 @@ public enum SafetensorsHeader {
     }
 
     /// The tensors in the order of their bytes, which cover the data part of `dataSize` bytes exactly. Throws `.malformed`.
-    public static func parse(_ header: [UInt8], dataSize: UInt64, file: String) throws(LaminaError) -> [SafetensorsTensor] {
+    public static func parse(_ header: [UInt8], dataSize: UInt64, file: String) throws(LaminaError)
+        -> [SafetensorsTensor]
+    {
         var tensors: [SafetensorsTensor] = []
         do throws(LaminaError) {
             guard header.first == UInt8(ascii: "{") else {
@@ -122,7 +124,8 @@ public enum SafetensorsHeader {
         guard !name.isEmpty, name.utf8.count <= maximumNameBytes, isClean else {
             throw LaminaError(
                 .malformed, "", "a tensor name is not acceptable: \"\(escapedForDisplay(name, limit: 80))\"",
-                expected: "1 to \(maximumNameBytes) bytes without control characters", found: "\(name.utf8.count) bytes")
+                expected: "1 to \(maximumNameBytes) bytes without control characters", found: "\(name.utf8.count) bytes"
+            )
         }
     }
 
@@ -171,7 +174,9 @@ public enum SafetensorsHeader {
     }
 
     /// No overlap, no hole, nothing left over: every byte of the data belongs to one tensor.
-    private static func checkCoverage(_ tensors: [SafetensorsTensor], dataSize: UInt64, file: String) throws(LaminaError) {
+    private static func checkCoverage(_ tensors: [SafetensorsTensor], dataSize: UInt64, file: String)
+        throws(LaminaError)
+    {
         var end: UInt64 = 0
         var previous: String?
         for tensor in tensors {

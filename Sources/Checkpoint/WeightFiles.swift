@@ -34,7 +34,8 @@ struct WeightFiles {
         let missing = index.files.filter { !names.contains($0) }
         guard missing.isEmpty else {
             throw LaminaError(
-                .missing, folder, "the index names files that are not here: \(missing.prefix(20).joined(separator: ", "))",
+                .missing, folder,
+                "the index names files that are not here: \(missing.prefix(20).joined(separator: ", "))",
                 hint: "download the missing files")
         }
         var files: [SafetensorsFile] = []

@@ -43,7 +43,8 @@ public func formattedBytes(_ bytes: some BinaryInteger) -> String {
         value /= 1024
         unit += 1
     }
-    return unit == 0 ? "\(bytes) B" : "\(formatted(value, decimals: value < 10 ? 2 : value < 100 ? 1 : 0)) \(units[unit])"
+    return unit == 0
+        ? "\(bytes) B" : "\(formatted(value, decimals: value < 10 ? 2 : value < 100 ? 1 : 0)) \(units[unit])"
 }
 
 /// `value` with a fixed number of decimals, a point whatever the locale.

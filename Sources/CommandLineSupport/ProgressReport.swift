@@ -58,7 +58,8 @@ public final class ProgressReport {
         guard !isQuiet else { return }
         let rate = Double(doneBytes) / max(elapsed, 1e-6)
         Console.note(
-            "\(text): \(formattedBytes(doneBytes)) in \(formattedDuration(elapsed)), \(formattedBytes(UInt64(rate)))/s\n")
+            "\(text): \(formattedBytes(doneBytes)) in \(formattedDuration(elapsed)), \(formattedBytes(UInt64(rate)))/s\n"
+        )
     }
 
     /// Removes the bar, so that an error or a note stands on its own line.

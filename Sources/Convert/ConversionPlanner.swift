@@ -39,7 +39,8 @@ struct ConversionPlanner {
         }
         let shards = layers.shards.map { shard in
             ConversionPlan.Shard(
-                layer: shard.layer, tensors: shard.entries.map { job($0, places[$0.tensor].tensor, places[$0.tensor].file) })
+                layer: shard.layer,
+                tensors: shard.entries.map { job($0, places[$0.tensor].tensor, places[$0.tensor].file) })
         }
         let side = try readSideFiles(notes: &notes)
         let source = Manifest.Source(

@@ -100,7 +100,8 @@ struct ConvertCommand: ToolCommand {
         if !quiet {
             let ratio = stored == 0 ? 1 : Double(plan.byteCount) / Double(stored)
             Console.note(
-                "\(store): \(formattedBytes(stored)), ratio \(formatted(ratio, decimals: 3)), root digest \(manifest.rootDigest)\n")
+                "\(store): \(formattedBytes(stored)), ratio \(formatted(ratio, decimals: 3)), root digest \(manifest.rootDigest)\n"
+            )
         }
     }
 
@@ -140,7 +141,8 @@ private final class ProgressObserver: ConversionObserver {
     }
 
     func finished(shard: Manifest.Shard, sourceBytes: UInt64, reused: Bool) {
-        let what = reused ? "kept from the interrupted run" : "\(formattedBytes(sourceBytes)) -> \(formattedBytes(shard.size))"
+        let what =
+            reused ? "kept from the interrupted run" : "\(formattedBytes(sourceBytes)) -> \(formattedBytes(shard.size))"
         report.finishedPart("\(shard.path) \(what)")
     }
 }

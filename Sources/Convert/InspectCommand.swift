@@ -42,7 +42,8 @@ struct InspectCommand: ToolCommand {
     private func table(
         _ manifest: Manifest, _ shards: [(shard: Manifest.Shard, header: ShardHeader)]
     ) -> String {
-        var text = "\(manifest.architecture), store format \(Manifest.version), made by lamina \(manifest.tool.version)\n"
+        var text =
+            "\(manifest.architecture), store format \(Manifest.version), made by lamina \(manifest.tool.version)\n"
         var source: UInt64 = 0
         var size: UInt64 = 0
         for (shard, header) in shards {

@@ -36,7 +36,9 @@ public final class ChunkDecoder: @unchecked Sendable {
         guard let start = stored.baseAddress, let scratch = planeScratch.bytes.baseAddress,
             let merged = output.bytes.baseAddress
         else { throw LaminaError(.unexpected, "", "a chunk has no bytes", tensor: tensor.name) }
-        var planes: (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer) = (start, start, start, start)
+        var planes: (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer) = (
+            start, start, start, start
+        )
         var scratchOffset = 0
         return try withUnsafeMutablePointer(to: &planes) { (tuple) throws(LaminaError) -> UnsafeRawPointer in
             let list = UnsafeMutableRawPointer(tuple).assumingMemoryBound(to: UnsafeRawPointer.self)

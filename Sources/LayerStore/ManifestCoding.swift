@@ -43,7 +43,8 @@ extension Manifest {
         let digest = SHA256.digest(of: JSONValue.object(unsigned).canonicalBytes())
         guard object["digest"]?.string == digest.description else {
             throw LaminaError(
-                .damaged, file, "the manifest's digest of itself differs", expected: object["digest"]?.summary ?? "a digest",
+                .damaged, file, "the manifest's digest of itself differs",
+                expected: object["digest"]?.summary ?? "a digest",
                 found: digest.description)
         }
         let reader = ManifestReader(file: file)
@@ -86,7 +87,8 @@ extension Manifest {
             }
         }
         for tie in tied where !names.contains(Array(tie.target.utf8)) {
-            throw LaminaError(.malformed, file, "the tensor is tied to \(tie.target), which is not stored", tensor: tie.name)
+            throw LaminaError(
+                .malformed, file, "the tensor is tied to \(tie.target), which is not stored", tensor: tie.name)
         }
     }
 }

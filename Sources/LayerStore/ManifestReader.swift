@@ -7,7 +7,8 @@ public struct ManifestReader: Sendable {
     public init(file: String) { self.file = file }
 
     private func failure(_ key: String, _ expected: String, _ found: JSONValue?) -> LaminaError {
-        LaminaError(.malformed, file, "bad value for \"\(key)\"", expected: expected, found: found?.summary ?? "nothing")
+        LaminaError(
+            .malformed, file, "bad value for \"\(key)\"", expected: expected, found: found?.summary ?? "nothing")
     }
 
     func object(_ object: JSONObject, _ key: String) throws(LaminaError) -> JSONObject {

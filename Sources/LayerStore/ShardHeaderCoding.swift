@@ -59,7 +59,8 @@ extension ShardHeader {
         guard version == ShardHeader.version else {
             throw LaminaError(
                 .malformed, file, "this shard has another format version",
-                expected: "\(ShardHeader.version)", found: "\(version)", hint: "use the Lamina that wrote it, or convert again")
+                expected: "\(ShardHeader.version)", found: "\(version)",
+                hint: "use the Lamina that wrote it, or convert again")
         }
         let userBlock: UInt64 = value(bytes, at: 16)
         let statedSize: UInt64 = value(bytes, at: 24)
@@ -80,10 +81,13 @@ extension ShardHeader {
         let (userBlock, tableSize) = try ShardHeader.sizes(fixed: fixed, file: file, fileSize: fileSize)
         let end = ShardHeader.fixedSize + Int(tableSize)
         guard bytes.count >= end else { throw LaminaError(.damaged, file, "the file ends inside its header") }
-        let tableHash = bytes.withUnsafeBytes { xxh3(UnsafeRawBufferPointer(rebasing: $0[ShardHeader.fixedSize..<end])) }
+        let tableHash = bytes.withUnsafeBytes {
+            xxh3(UnsafeRawBufferPointer(rebasing: $0[ShardHeader.fixedSize..<end]))
+        }
         guard tableHash == ShardHeader.value(bytes, at: 40) else {
             throw LaminaError(
-                .damaged, file, "the tensor table's checksum differs", bytes: UInt64(ShardHeader.fixedSize)..<UInt64(end))
+                .damaged, file, "the tensor table's checksum differs",
+                bytes: UInt64(ShardHeader.fixedSize)..<UInt64(end))
         }
         let count: UInt32 = ShardHeader.value(bytes, at: 12)
         var reader = LittleEndianReader(bytes[ShardHeader.fixedSize..<end])
@@ -96,7 +100,9 @@ extension ShardHeader {
             }
             tensors.append(tensor)
         }
-        guard reader.isAtEnd, !reader.failed else { throw LaminaError(.malformed, file, "the tensor table has the wrong size") }
+        guard reader.isAtEnd, !reader.failed else {
+            throw LaminaError(.malformed, file, "the tensor table has the wrong size")
+        }
         self.init(userBlockSize: userBlock, fileSize: fileSize, tensors: tensors)
     }
 
@@ -142,7 +148,8 @@ extension ShardHeader {
             codec.dtype == nil || codec.dtype == dtype, layout == .rows || dtype.fitsPanels
         else { throw LaminaError(.malformed, file, "chunk geometry contradicts the shape", tensor: name) }
         let chunks = try readChunks(
-            &reader, geometry: geometry, planes: planes, file: file, tensor: name, dataStart: dataStart, dataEnd: dataEnd)
+            &reader, geometry: geometry, planes: planes, file: file, tensor: name, dataStart: dataStart,
+            dataEnd: dataEnd)
         return TensorRecord(name: name, dtype: dtype, shape: shape, codec: codec, geometry: geometry, chunks: chunks)
     }
 

@@ -16,7 +16,9 @@ public struct ShardScan {
         let places = header.tensors.indices.flatMap { tensor in
             header.tensors[tensor].chunks.indices.map { (tensor: tensor, record: $0) }
         }
-        func record(_ place: (tensor: Int, record: Int)) -> ChunkRecord { header.tensors[place.tensor].chunks[place.record] }
+        func record(_ place: (tensor: Int, record: Int)) -> ChunkRecord {
+            header.tensors[place.tensor].chunks[place.record]
+        }
         let largest = header.tensors.flatMap(\.chunks).map { Int($0.storedSize) }.max() ?? 0
         return try withoutActuallyEscaping(progress) { (progress) throws(LaminaError) in
             let reader = try SequentialHasher(
@@ -24,7 +26,9 @@ public struct ShardScan {
             for place in places.sorted(by: { record($0).offset < record($1).offset }) {
                 let chunk = record(place)
                 // Chunks of a hostile file may overlap: such bytes are hashed once, and read again for their checksum.
-                guard xxh3(try reader.piece(at: chunk.offset, count: Int(chunk.storedSize))) != chunk.hash else { continue }
+                guard xxh3(try reader.piece(at: chunk.offset, count: Int(chunk.storedSize))) != chunk.hash else {
+                    continue
+                }
                 let tensor = header.tensors[place.tensor]
                 try mismatch(tensor, place.record / max(1, tensor.planes.count), chunk)
             }

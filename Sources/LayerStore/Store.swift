@@ -17,7 +17,9 @@ public struct Store: Sendable {
             guard error.kind == .missing else { throw error }
             throw LaminaError(
                 .missing, trimmed, "no layer store here: it has no \(Manifest.fileName)",
-                hint: "make one with: lamina-convert SOURCE STORE; an interrupted conversion is completed by the same command")
+                hint:
+                    "make one with: lamina-convert SOURCE STORE; an interrupted conversion is completed by the same command"
+            )
         }
         self.path = trimmed
         self.fileSystem = fileSystem
@@ -78,7 +80,8 @@ public struct Store: Sendable {
         let facts = try file.facts()
         guard facts.isRegular, facts.size == shard.size else {
             throw LaminaError(
-                .damaged, file.path, "the file has the wrong size", expected: "\(shard.size) bytes", found: "\(facts.size)")
+                .damaged, file.path, "the file has the wrong size", expected: "\(shard.size) bytes",
+                found: "\(facts.size)")
         }
         let fixed = try Store.bytes(of: file, count: ShardHeader.fixedSize)
         let (userBlock, _) = try ShardHeader.sizes(fixed: fixed, file: file.path, fileSize: facts.size)

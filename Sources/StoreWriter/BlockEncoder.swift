@@ -79,7 +79,8 @@ final class BlockEncoder: @unchecked Sendable {
         }
         for (index, specification) in specifications.enumerated() {
             let count = geometry.slotElements * specification.bytesPerElement
-            let plane = UnsafeRawBufferPointer(start: isSplit ? UnsafeRawPointer(planes[index]) : elements, count: count)
+            let plane = UnsafeRawBufferPointer(
+                start: isSplit ? UnsafeRawPointer(planes[index]) : elements, count: count)
             let room = UnsafeMutableRawBufferPointer(rebasing: slot.output.bytes[used...])
             let (size, encoding) = try store(plane, isCoded: specification.isCoded, into: room)
             let stored = UnsafeRawBufferPointer(rebasing: room[0..<size])

@@ -23,7 +23,8 @@ final class BlockPipeline {
             let job = jobs.first { $0.largestBlockBytes == sourceBytes }
             throw LaminaError(
                 .limit, "", "64 rows of the matrix are too large to convert in bounded memory",
-                expected: "at most \(BlockPipeline.maximumBlockBytes) bytes", found: "\(sourceBytes)", tensor: job?.name)
+                expected: "at most \(BlockPipeline.maximumBlockBytes) bytes", found: "\(sourceBytes)", tensor: job?.name
+            )
         }
         let outputBytes = max(1, jobs.map(\.encodedBlockBytes).max() ?? 1)
         let slotBytes = max(1, jobs.map(\.geometry.slotBytes).max() ?? 1)

@@ -73,7 +73,8 @@ public final class StoreWriter {
         guard try lock.tryLock() else {
             let holder = (try? fileSystem.readWhole(location, limit: 4096)).map { String(decoding: $0, as: UTF8.self) }
             throw LaminaError(
-                .locked, path, "another process is writing this store", found: holder ?? "a process that holds \(lockName)",
+                .locked, path, "another process is writing this store",
+                found: holder ?? "a process that holds \(lockName)",
                 hint: "wait for it to finish")
         }
         var host = [CChar](repeating: 0, count: 256)

@@ -63,8 +63,9 @@ public struct TensorJob: Sendable {
     var encodedBlockBytes: Int {
         let planes = codec.planes(elementSize: dtype.size)
         let slot = planes.reduce(0) {
-            $0 + roundedUp(
-                LiteralZstdEncoder.bound(geometry.slotElements * $1.bytesPerElement), to: AlignedBuffer.alignment)
+            $0
+                + roundedUp(
+                    LiteralZstdEncoder.bound(geometry.slotElements * $1.bytesPerElement), to: AlignedBuffer.alignment)
         }
         return slot * chunksPerBlock
     }

@@ -65,7 +65,10 @@ public struct JSONScanner {
     ) throws(LaminaError) {
         try enter("{")
         skipWhitespace()
-        if consume("}") { return depth -= 1 }
+        if consume("}") {
+            depth -= 1
+            return
+        }
         while true {
             skipWhitespace()
             let key = try scanString()
@@ -75,7 +78,8 @@ public struct JSONScanner {
             skipWhitespace()
             if consume(",") { continue }
             guard consume("}") else { throw failure("expected ',' or '}'") }
-            return depth -= 1
+            depth -= 1
+            return
         }
     }
 
@@ -85,13 +89,17 @@ public struct JSONScanner {
     ) throws(LaminaError) {
         try enter("[")
         skipWhitespace()
-        if consume("]") { return depth -= 1 }
+        if consume("]") {
+            depth -= 1
+            return
+        }
         while true {
             try element(&self)
             skipWhitespace()
             if consume(",") { continue }
             guard consume("]") else { throw failure("expected ',' or ']'") }
-            return depth -= 1
+            depth -= 1
+            return
         }
     }
 

@@ -60,7 +60,8 @@ struct VerifyTool: ToolCommand {
         let level: Verification.Level = quick ? .quick : decode ? .decode : .full
         let verification = Verification(store: opened, level: level, kernels: try chosenKernels())
         var damage = try verification.checkSideFiles()
-        let run = VerifyRun(verification, ProgressReport(label: "verify", totalBytes: verification.byteCount, isQuiet: quiet))
+        let run = VerifyRun(
+            verification, ProgressReport(label: "verify", totalBytes: verification.byteCount, isQuiet: quiet))
         damage += try run.shards(threads: threads ?? Int(lamina_processor_count()))
         for path in try verification.unlistedFiles() where !quiet {
             Console.note("note: \(escapedForDisplay(path)) is not part of the store\n")
@@ -70,16 +71,19 @@ struct VerifyTool: ToolCommand {
             // Right checksums over impossible content are no decay: the store was made so.
             let isDecay = damage.contains { $0.kind == .damaged }
             throw LaminaError(
-                isDecay ? .damaged : .malformed, store, "\(damage.count) damaged place\(damage.count == 1 ? "" : "s") found",
+                isDecay ? .damaged : .malformed, store,
+                "\(damage.count) damaged place\(damage.count == 1 ? "" : "s") found",
                 hint: "make the store again from its checkpoint: lamina-convert SOURCE STORE")
         }
     }
 
-    private func report(_ damage: [LaminaError], _ manifest: Manifest, _ level: Verification.Level) throws(LaminaError) {
+    private func report(_ damage: [LaminaError], _ manifest: Manifest, _ level: Verification.Level) throws(LaminaError)
+    {
         guard json else {
             for entry in damage { try Console.out("\(entry)\n") }
             if damage.isEmpty {
-                let what = level == .quick ? "structure intact" : level == .full ? "intact" : "intact, and equal to its source"
+                let what =
+                    level == .quick ? "structure intact" : level == .full ? "intact" : "intact, and equal to its source"
                 try Console.out("\(store): \(what), root digest \(manifest.rootDigest)\n")
             }
             return
@@ -88,7 +92,8 @@ struct VerifyTool: ToolCommand {
             [
                 "file": .string(entry.subject), "layer": JSONValue(entry.layer), "tensor": JSONValue(entry.tensor),
                 "bytes": entry.bytes.map { [JSONValue($0.lowerBound), JSONValue($0.upperBound)] } ?? .null,
-                "problem": .string(entry.problem), "expected": JSONValue(entry.expected), "found": JSONValue(entry.found),
+                "problem": .string(entry.problem), "expected": JSONValue(entry.expected),
+                "found": JSONValue(entry.found),
             ]
         }
         let document: JSONValue = [

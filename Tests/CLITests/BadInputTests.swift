@@ -30,7 +30,9 @@ import Testing
     @Test func checkpoints() throws {
         try Fixtures.withScratchFolder { folder in
             let store = folder + "/store"
-            func refuse(_ source: String, _ status: Int32, _ text: String, _ location: SourceLocation = #_sourceLocation)
+            func refuse(
+                _ source: String, _ status: Int32, _ text: String, _ location: SourceLocation = #_sourceLocation
+            )
                 throws
             {
                 try expectFailure("convert", [source, store], status: status, saying: text, location: location)
@@ -76,7 +78,8 @@ import Testing
             try expectFailure("run", [store, "--ids", "1", "--ctx", "1000000"], status: 64, saying: "1000000")
             try expectFailure("run", [store, "--ids", "1,x"], status: 64, saying: "x")
             try expectFailure("run", [store, "--ids", "1", "--frobnicate"], status: 64, saying: "frobnicate")
-            try expectFailure("quantize", [store, folder + "/q", "--scheme", "q4"], status: 64, saying: "no quantization")
+            try expectFailure(
+                "quantize", [store, folder + "/q", "--scheme", "q4"], status: 64, saying: "no quantization")
             try expectFailure(
                 "run", [store, "--ids", "1"], status: 64, saying: "LAMINA_ISA", environment: ["LAMINA_ISA": "mmx"])
         }

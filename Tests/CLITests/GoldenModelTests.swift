@@ -7,20 +7,20 @@ import Testing
     struct Golden: Decodable {
         struct Prompt: Decodable {
             var ids: [Int]
-            var last_logits: [Double]
-            var next_token_logprobs: [Double]?
+            var lastLogits: [Double]
+            var nextTokenLogprobs: [Double]?
             var greedy: [Int]?
         }
         struct Batch: Decodable {
             var prompts: [[Int]]
-            var last_logits: [[Double]]
+            var lastLogits: [[Double]]
             var greedy: [[Int]]?
         }
         struct Layer: Decodable {
             var mean: Double
             var std: Double
-            var first8_position0: [Double]
-            var first8_last_position: [Double]
+            var first8Position0: [Double]
+            var first8LastPosition: [Double]
         }
         struct Probe: Decodable {
             var ids: [Int]
@@ -28,13 +28,13 @@ import Testing
         }
         var prompts: [Prompt]
         var batch: Batch?
-        var layers_probe: Probe?
+        var layersProbe: Probe?
     }
 
     /// Chunk sizes: the default, where every tensor is one chunk, and small ones that cut every matrix.
     @Test(arguments: Fixtures.models("llama"), ["1M", "4K"])
     func agreesWithTransformers(_ name: String, _ chunkBytes: String) throws {
-        let golden = try JSONDecoder().decode(
+        let golden = try fixtureDecoder().decode(
             Golden.self, from: Data(try Fixtures.bytes("models/\(name)/golden.json")))
         try Fixtures.withScratchFolder { folder in
             let store = try makeStore(Fixtures.path("models/" + name), in: folder, ["--chunk-bytes", chunkBytes])
@@ -44,20 +44,20 @@ import Testing
             if let batch = golden.batch {
                 for (index, ids) in batch.prompts.enumerated() {
                     let row = Golden.Prompt(
-                        ids: ids, last_logits: batch.last_logits[index], next_token_logprobs: nil,
+                        ids: ids, lastLogits: batch.lastLogits[index], nextTokenLogprobs: nil,
                         greedy: batch.greedy?[index])
                     try check(row, store)
                 }
             }
-            if let probe = golden.layers_probe { try check(probe, store) }
+            if let probe = golden.layersProbe { try check(probe, store) }
         }
     }
 
     private func check(_ prompt: Golden.Prompt, _ store: String) throws {
         let found = try logits(store, prompt.ids)
         let values = try #require(found["logits"] as? [Double])
-        #expect(excess(values, prompt.last_logits) <= 0, "logits of \(prompt.ids.count) tokens")
-        if let expected = prompt.next_token_logprobs, !expected.isEmpty {
+        #expect(excess(values, prompt.lastLogits) <= 0, "logits of \(prompt.ids.count) tokens")
+        if let expected = prompt.nextTokenLogprobs, !expected.isEmpty {
             #expect(excess(try #require(found["logprobs"] as? [Double]), expected) <= 0)
         }
         if let expected = prompt.greedy {
@@ -75,8 +75,8 @@ import Testing
             }
             #expect(try differ("mean", [expected.mean]) <= 0)
             #expect(try differ("std", [expected.std]) <= 0)
-            #expect(try differ("first8_position0", expected.first8_position0) <= 0)
-            #expect(try differ("first8_last_position", expected.first8_last_position) <= 0)
+            #expect(try differ("first8_position0", expected.first8Position0) <= 0)
+            #expect(try differ("first8_last_position", expected.first8LastPosition) <= 0)
         }
     }
 }

@@ -14,8 +14,8 @@ struct SmolLM2Tests {
             var prompt: String?
             var messages: [Message]?
             var ids: [Int]
-            var top20_ids: [Int]
-            var top20_logits: [Double]
+            var top20Ids: [Int]
+            var top20Logits: [Double]
             var greedy: [Int]
             var margins: [Double]
         }
@@ -28,7 +28,7 @@ struct SmolLM2Tests {
     }
 
     private func withStore(_ body: (String, Golden) throws -> Void) throws {
-        let golden = try JSONDecoder().decode(Golden.self, from: Data(try Fixtures.bytes("smollm2/smollm2.json")))
+        let golden = try fixtureDecoder().decode(Golden.self, from: Data(try Fixtures.bytes("smollm2/smollm2.json")))
         try Fixtures.withScratchFolder { folder in
             try body(try makeStore(try #require(Tool.smolLM2), in: folder), golden)
         }
@@ -38,8 +38,8 @@ struct SmolLM2Tests {
         try withStore { store, golden in
             for prompt in golden.prompts {
                 let values = try #require(try logits(store, prompt.ids)["logits"] as? [Double])
-                let found = prompt.top20_ids.map { values[$0] }
-                #expect(excess(found, prompt.top20_logits, absolute: 2e-3, relative: 0) <= 0)
+                let found = prompt.top20Ids.map { values[$0] }
+                #expect(excess(found, prompt.top20Logits, absolute: 2e-3, relative: 0) <= 0)
                 #expect(values.max() == found.max())
                 // Greedy ids are exact up to the first step that float32 rounding could tip.
                 let certain = prompt.margins.firstIndex { $0 < 0.02 } ?? prompt.greedy.count
@@ -86,8 +86,11 @@ struct SmolLM2Tests {
     @Test func sampledTextDependsOnTheSeedOnly() throws {
         try withStore { store, _ in
             func text(_ seed: String, _ threads: String) throws -> String {
-                let options = ["--temp", "0.9", "--top-k", "50", "--seed", seed, "--threads", threads, "-n", "16", "--json"]
-                return try #require(try json("run", [store, "--prompt", "Once upon a time"] + options)["text"] as? String)
+                let options = [
+                    "--temp", "0.9", "--top-k", "50", "--seed", seed, "--threads", threads, "-n", "16", "--json",
+                ]
+                return try #require(
+                    try json("run", [store, "--prompt", "Once upon a time"] + options)["text"] as? String)
             }
             let first = try text("1", "1")
             #expect(try text("1", "2") == first)

@@ -31,7 +31,8 @@ func greedy(
 ) throws -> [Int] {
     let text = ids.map(String.init).joined(separator: ",")
     let arguments =
-        ["generate", store, "--ids", text, "--max-tokens", String(count), "--ignore-eos", "--temp", "0", "--json"] + options
+        ["generate", store, "--ids", text, "--max-tokens", String(count), "--ignore-eos", "--temp", "0", "--json"]
+        + options
     return try #require(try json("run", arguments, environment: environment)["ids"] as? [Int])
 }
 
@@ -39,4 +40,11 @@ func greedy(
 func excess(_ found: [Double], _ expected: [Double], absolute: Double = 1e-3, relative: Double = 1e-4) -> Double {
     guard found.count == expected.count else { return .infinity }
     return zip(found, expected).map { abs($0 - $1) - absolute - relative * abs($1) }.max() ?? -absolute
+}
+
+/// Reads fixtures, whose keys are written with underscores.
+func fixtureDecoder() -> JSONDecoder {
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return decoder
 }

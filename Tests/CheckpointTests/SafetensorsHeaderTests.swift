@@ -69,7 +69,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "[2,1]", "[-1,1]", "[0,1e3]", "[0,4.0]", "[\"0\",1]", "[0,1,2]", "[0,18446744073709551616]", "[0]", "7", "[-0,1]",
+        "[2,1]", "[-1,1]", "[0,1e3]", "[0,4.0]", "[\"0\",1]", "[0,1,2]", "[0,18446744073709551616]", "[0]", "7",
+        "[-0,1]",
     ])
     func case6Offsets(_ offsets: String) throws {
         let found = try error(header: "{\"w\":\(entry("U8", "[1]", offsets))}", data: 1)
@@ -132,7 +133,9 @@ import Testing
     @Test func changedFilesAreNoticed() throws {
         try Fixtures.withScratchFolder { folder in
             let path = folder + "/model.safetensors"
-            let bytes = SyntheticCheckpoint.safetensors([.init(name: "a", dtype: .uint8, shape: [4], bytes: [1, 2, 3, 4])])
+            let bytes = SyntheticCheckpoint.safetensors([
+                .init(name: "a", dtype: .uint8, shape: [4], bytes: [1, 2, 3, 4])
+            ])
             try Data(bytes).write(to: URL(fileURLWithPath: path))
             let file = try SafetensorsFile(name: "model.safetensors", path: path, in: RealFileSystem())
             #expect(throws: Never.self) { try file.checkUnchanged() }
@@ -140,7 +143,8 @@ import Testing
             handle.truncateFile(atOffset: UInt64(bytes.count - 1))
             var buffer = [UInt8](repeating: 0, count: 4)
             let short = #expect(throws: LaminaError.self) {
-                try buffer.withMutableBytes { (bytes) throws(LaminaError) in try file.read(into: bytes, atDataOffset: 0) }
+                try buffer.withMutableBytes { (bytes) throws(LaminaError) in try file.read(into: bytes, atDataOffset: 0)
+                }
             }
             #expect(short?.problem == "the file changed while being read")
             #expect(throws: LaminaError.self) { try file.checkUnchanged() }

@@ -31,11 +31,14 @@ import Testing
             let pointers = planes.indices.map { index in
                 planes[index].withUnsafeMutableBytes { UnsafeMutableRawPointer(mutating: $0.baseAddress!) }
             }
-            elements.withUnsafeBytes { codec.split($0.baseAddress!, into: pointers, count: count, kernels: Self.kernels) }
+            elements.withUnsafeBytes {
+                codec.split($0.baseAddress!, into: pointers, count: count, kernels: Self.kernels)
+            }
             for plane in planes {
                 var frame = [UInt8](repeating: 0, count: LiteralZstdEncoder.bound(plane.count))
                 let size = try plane.withBytes { (input) throws(LaminaError) in
-                    try frame.withMutableBytes { (output) throws(LaminaError) in try encoder.encode(input, into: output) }
+                    try frame.withMutableBytes { (output) throws(LaminaError) in try encoder.encode(input, into: output)
+                    }
                 }
                 var back = [UInt8](repeating: 0xAA, count: plane.count)
                 let problem = back.withUnsafeMutableBytes { output in
@@ -91,7 +94,8 @@ import Testing
         let frame = Array(room[0..<size])
         func problem(_ bytes: [UInt8], size: Int) -> String? {
             var output = [UInt8](repeating: 0, count: size)
-            return output.withUnsafeMutableBytes { output in bytes.withUnsafeBytes { decoder.decode($0, into: output) } }
+            return output.withUnsafeMutableBytes { output in bytes.withUnsafeBytes { decoder.decode($0, into: output) }
+            }
         }
         #expect(problem(frame, size: 5000) == nil)
         #expect(problem(frame, size: 4999) != nil)
@@ -102,7 +106,8 @@ import Testing
         var generator = SeededGenerator(seed: 9)
         for _ in 0..<2000 {
             var damaged = frame
-            damaged[Int.random(in: 0..<damaged.count, using: &generator)] ^= UInt8.random(in: 1...255, using: &generator)
+            damaged[Int.random(in: 0..<damaged.count, using: &generator)] ^= UInt8.random(
+                in: 1...255, using: &generator)
             // Without a checksum of its own the frame may decode; it must not overrun or trap.
             _ = problem(damaged, size: 5000)
         }

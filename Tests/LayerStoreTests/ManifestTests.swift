@@ -15,7 +15,8 @@ import Testing
             chunkBytes: 1 << 20,
             source: Manifest.Source(files: [
                 Manifest.Source.File(
-                    path: "model.safetensors", size: 100, header: "side/source/model.safetensors.header", dataOffset: 88)
+                    path: "model.safetensors", size: 100, header: "side/source/model.safetensors.header", dataOffset: 88
+                )
             ]),
             shards: [Manifest.Shard(path: "layers/0000.h5", layer: "0", size: 8192, digest: digest, tensors: [tensor])],
             tied: [Manifest.Tie(name: "lm_head.weight", target: "model.layers.0.w")],

@@ -11,7 +11,9 @@ import Testing
             let store = try Store(path: path, in: RealFileSystem())
             let verification = Verification(store: store, level: level, kernels: SmallConversion.kernels)
             var damage = try verification.checkSideFiles()
-            for shard in store.manifest.shards { damage += try verification.check(shard) { (_) throws(LaminaError) in } }
+            for shard in store.manifest.shards {
+                damage += try verification.check(shard) { (_) throws(LaminaError) in }
+            }
             return damage
         } catch {
             return [error]

@@ -3,7 +3,8 @@ import Testing
 
 @Suite struct JSONTests {
     @Test(arguments: [
-        "", " ", "{", "}", "[1,]", "[1 2]", "{\"a\":1,}", "{\"a\" 1}", "{a:1}", "01", "-", "1.", ".5", "1e", "+1", "tru",
+        "", " ", "{", "}", "[1,]", "[1 2]", "{\"a\":1,}", "{\"a\" 1}", "{a:1}", "01", "-", "1.", ".5", "1e", "+1",
+        "tru",
         "nul", "\"", "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "\"\u{1}\"", "[1]x",
         "{\"a\":1,\"a\":2}", "NaN", "[1,2", "{\"a\":}",
     ])
@@ -30,7 +31,7 @@ import Testing
     @Test func keepsNumbersAsWritten() throws {
         let values = try #require(try JSONValue.parse(Array("[4, 4.0, 4e0, -0, 18446744073709551616]".utf8)).array)
         #expect(values.map(\.integer) == [4, nil, nil, 0, nil])
-        #expect(values.map(\.double) == [4, 4, 4, -0.0, 18446744073709551616])
+        #expect(values.map(\.double) == [4, 4, 4, -0.0, 18_446_744_073_709_551_616])
     }
 
     @Test func keepsNamesThatDifferOnlyByNormalisation() throws {

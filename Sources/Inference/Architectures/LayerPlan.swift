@@ -124,7 +124,8 @@ public struct LayerPlan: Sendable {
             return name.utf8.elementsEqual(pattern.utf8)
         }
         let bytes = Array(name.utf8)
-        guard bytes.count > head.count + tail.count, bytes.starts(with: head), bytes.reversed().starts(with: tail.reversed())
+        guard bytes.count > head.count + tail.count, bytes.starts(with: head),
+            bytes.reversed().starts(with: tail.reversed())
         else { return false }
         return bytes[head.count..<(bytes.count - tail.count)].allSatisfy { (0x30...0x39).contains($0) }
     }

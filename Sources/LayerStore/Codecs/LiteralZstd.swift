@@ -18,7 +18,8 @@ public final class LiteralZstdEncoder: @unchecked Sendable {
             (ZSTD_c_hashLog, 6), (ZSTD_c_contentSizeFlag, 1), (ZSTD_c_checksumFlag, 0), (ZSTD_c_dictIDFlag, 0),
             (ZSTD_c_experimentalParam5, Int32(ZSTD_ps_enable.rawValue)),  // ZSTD_c_literalCompressionMode
         ]
-        for (parameter, value) in parameters where ZSTD_isError(ZSTD_CCtx_setParameter(context, parameter, value)) != 0 {
+        for (parameter, value) in parameters where ZSTD_isError(ZSTD_CCtx_setParameter(context, parameter, value)) != 0
+        {
             ZSTD_freeCCtx(context)
             throw LaminaError(.unexpected, "libzstd", "refuses parameter \(parameter.rawValue) = \(value)")
         }
