@@ -92,6 +92,8 @@ struct Generation {
 
     private var streamed = 0
 
-    /// What is left to print when generation has ended: text held back and a line feed.
-    var endOfText: String { String(decoding: text.utf8.dropFirst(streamed), as: UTF8.self) + "\n" }
+    /// What is left to print when generation has ended: text held back and a line feed, nothing if there was no token.
+    var endOfText: String {
+        report.ids.isEmpty ? "" : String(decoding: text.utf8.dropFirst(streamed), as: UTF8.self) + "\n"
+    }
 }
