@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "placement.h"
+#include "preparation.h"
 
 typedef struct object {
     hid_t id;
@@ -66,35 +67,6 @@ static lamina_hdf5_status refusal(lamina_hdf5_file *file, const char *reason) {
     return LAMINA_HDF5_REFUSED;
 }
 
-// Debian ships no zstd filter, and a dataset cannot be created with a filter the library does not know. Chunks are
-// written coded, so this one is never asked to do anything; that it is there also keeps libhdf5 from looking for
-// plugins.
-static size_t refuse_to_filter(
-    unsigned flags, size_t parameter_count, const unsigned parameters[], size_t size, size_t *buffer_size,
-    void **buffer) {
-    (void)flags, (void)parameter_count, (void)parameters, (void)size, (void)buffer_size, (void)buffer;
-    return 0;
-}
-
-static const H5Z_class2_t zstd_filter = {
-    .version = H5Z_CLASS_T_VERS,
-    .id = LAMINA_HDF5_ZSTD,
-    .encoder_present = 1,
-    .decoder_present = 1,
-    .name = "Zstandard compression: http://www.zstd.net",
-    .filter = refuse_to_filter,
-};
-
-static int prepare_library(void) {
-    static int is_prepared = 0;
-    if (is_prepared) return 0;
-    // Nothing that is not part of this program may take part in writing.
-    if (H5PLset_loading_state(0) < 0) return -1;
-    if (H5Zregister(&zstd_filter) < 0) return -1;
-    is_prepared = 1;
-    return 0;
-}
-
 // Appends an object that owns `id`, or closes `id`.
 static lamina_hdf5_object adopt(lamina_hdf5_file *file, object new, herr_t (*close)(hid_t)) {
     if (file->object_count == file->object_capacity) {
@@ -135,7 +107,7 @@ static int create_file(lamina_hdf5_file *file) {
 }
 
 static int open_file(lamina_hdf5_file *file) {
-    if (prepare_library() < 0 || create_file(file) < 0) return -1;
+    if (lamina_hdf5_prepare() < 0 || create_file(file) < 0) return -1;
     file->link_creation = H5Pcreate(H5P_LINK_CREATE);
     file->group_creation = H5Pcreate(H5P_GROUP_CREATE);
     if (file->link_creation < 0 || file->group_creation < 0) return -1;

@@ -27,6 +27,13 @@ import Testing
         try changed.write(toFile: path, atomically: true, encoding: .utf8)
     }
 
+    /// `data` with every `old` turned into `new`, which is as long.
+    private func replaced(_ data: Data, _ old: String, _ new: String) -> Data {
+        var result = data
+        while let range = result.range(of: Data(old.utf8)) { result.replaceSubrange(range, with: Data(new.utf8)) }
+        return result
+    }
+
     @Test func checkpoints() throws {
         try Fixtures.withScratchFolder { folder in
             let store = folder + "/store"
@@ -51,6 +58,13 @@ import Testing
                 $0.replacing("\"num_hidden_layers\": 2", with: "\"num_hidden_layers\": 3")
             }
             try refuse(model, 65, "model.layers.2.")
+            try edit(model + "/config.json") {
+                $0.replacing("\"num_hidden_layers\": 3", with: "\"num_hidden_layers\": 2")
+            }
+            let good = try Data(contentsOf: URL(fileURLWithPath: model + "/model.safetensors"))
+            let integers = replaced(good, "\"F16\"", "\"I16\"")
+            try integers.write(to: URL(fileURLWithPath: model + "/model.safetensors"))
+            try refuse(model, 65, "dtype I16 is not supported")
             let weights = FileHandle(forWritingAtPath: model + "/model.safetensors")
             weights?.truncateFile(atOffset: 1000)
             try refuse(model, 65, "longer than the file")
@@ -138,6 +152,16 @@ import Testing
             let command = "ulimit -v 400000; exec \(Tool.folder.path)/lamina-convert \(folder) \(folder)x"
             let result = try Tool.run(executable: "/bin/bash", ["-c", command])
             #expect(result.status == 65, "\(result.standardError)")
+        }
+    }
+
+    /// What runs a model parses no downloaded file with libhdf5, whose parser is an attack surface.
+    @Test func runAndVerifyLinkNoHDF5() throws {
+        for tool in ["run", "verify"] {
+            let path = Tool.folder.appendingPathComponent("lamina-" + tool).path
+            let result = try Tool.run(executable: "/usr/bin/ldd", [path])
+            #expect(result.standardOutput.contains("libzstd"))
+            #expect(!result.standardOutput.contains("libhdf5"))
         }
     }
 }

@@ -23,8 +23,8 @@ struct MemoryPlan: Sendable, Equatable {
     static let passesForDecoded = 4
     /// Wider prefill passes gain nothing more per byte read.
     static let mostColumns = 4096
-    /// Thread stacks, the allocator's slack and the system's tables.
-    static let overhead = 8 << 20
+    /// Thread stacks, the allocator's slack, the system's tables, and pages of the program itself that are read later.
+    static let overhead = 16 << 20
 
     /// What a decoder needs.
     struct Demand: Sendable {
