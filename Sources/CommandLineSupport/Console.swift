@@ -19,6 +19,19 @@ public enum Console {
         }
     }
 
+    /// The next piece of standard input, empty at its end. Throws `.io`.
+    public static func read() throws(LaminaError) -> [UInt8] {
+        var chunk = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = chunk.withUnsafeMutableBytes { Glibc.read(STDIN_FILENO, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else {
+                throw LaminaError(.io, "standard input", "cannot read: \(SystemError(code: errno).text)")
+            }
+            return Array(chunk[..<count])
+        }
+    }
+
     /// Writes a note; a standard error that is closed is nobody's problem.
     public static func note(_ text: String) {
         let bytes = Array(text.utf8)

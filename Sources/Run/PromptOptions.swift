@@ -1,6 +1,5 @@
 import ArgumentParser
 import CommandLineSupport
-import Glibc
 import Inference
 import LayerStore
 import TensorCore
@@ -97,15 +96,10 @@ struct PromptOptions: ParsableArguments {
 
     private static func standardInput() throws(LaminaError) -> [UInt8] {
         var bytes: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 1 << 16)
         while true {
-            let count = chunk.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress, $0.count) }
-            if count < 0, errno == EINTR { continue }
-            guard count >= 0 else {
-                throw LaminaError(.io, "standard input", "cannot read: \(SystemError(code: errno).text)")
-            }
-            if count == 0 { return bytes }
-            bytes.append(contentsOf: chunk[..<count])
+            let piece = try Console.read()
+            if piece.isEmpty { return bytes }
+            bytes += piece
             guard bytes.count <= maximumBytes else {
                 throw LaminaError(.limit, "standard input", "longer than \(maximumBytes) bytes")
             }

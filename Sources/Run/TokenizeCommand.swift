@@ -1,6 +1,5 @@
 import ArgumentParser
 import CommandLineSupport
-import Glibc
 import TensorCore
 import Text
 
@@ -154,16 +153,8 @@ struct StandardInputLines {
     }
 
     private mutating func fill() throws(LaminaError) {
-        var chunk = [UInt8](repeating: 0, count: 1 << 16)
-        while true {
-            let count = chunk.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress, $0.count) }
-            if count < 0, errno == EINTR { continue }
-            guard count >= 0 else {
-                throw LaminaError(.io, "standard input", "cannot read: \(SystemError(code: errno).text)")
-            }
-            isAtEnd = count == 0
-            buffer.append(contentsOf: chunk[..<count])
-            return
-        }
+        let piece = try Console.read()
+        isAtEnd = piece.isEmpty
+        buffer += piece
     }
 }
