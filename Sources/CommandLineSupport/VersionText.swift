@@ -6,7 +6,7 @@ import TensorCore
 public func versionText(tool: String, libraries: [(name: String, version: String)] = []) -> String {
     var isa = LAMINA_ISA_PORTABLE
     let isKnown = lamina_isa_choose(&isa)
-    let all = [("zstd", zstdVersion)] + libraries
+    let all = [("zstd", zstdVersion)] + digestLibraries + libraries
     return """
         \(tool) \(laminaVersion)
         store format \(Manifest.version)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CommandLineSupport
+import Text
 
 @main
 enum Main {
@@ -22,7 +23,7 @@ struct RunTool: ParsableCommand {
 
             \(exitCodeHelp)
             """,
-        version: versionText(tool: "lamina-run"),
+        version: versionText(tool: "lamina-run", libraries: [("pcre2", patternLibraryVersion)]),
         subcommands: [GenerateCommand.self, LogitsCommand.self, TokenizeCommand.self, DetokenizeCommand.self],
         defaultSubcommand: GenerateCommand.self)
 }

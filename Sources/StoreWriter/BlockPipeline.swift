@@ -8,8 +8,9 @@ import TensorCore
 final class BlockPipeline {
     /// Source bytes per wave; two waves of source and output are in memory.
     private static let waveBytes = 32 << 20
-    /// A panel larger than this would break the memory bound.
-    static let maximumBlockBytes = 64 << 20
+    /// A panel larger than this would break the memory bound of 512 MiB: there are four slots at least, each with room
+    /// for a block and its encoded form. Enough for BF16 matrices of 393,216 columns.
+    static let maximumBlockBytes = 48 << 20
 
     private let pool: OpaquePointer
     private let encoders: [BlockEncoder]

@@ -92,3 +92,12 @@ public struct SHA256: ~Copyable {
 public func xxh3(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
     XXH3_64bits(bytes.baseAddress, bytes.count)
 }
+
+/// The libcrypto and xxHash in use.
+public var digestLibraries: [(name: String, version: String)] {
+    let number = XXH_versionNumber()
+    return [
+        ("openssl", OpenSSL_version(OPENSSL_VERSION_STRING).map { String(cString: $0) } ?? "unknown"),
+        ("xxhash", "\(number / 10000).\(number / 100 % 100).\(number % 100)"),
+    ]
+}

@@ -121,3 +121,14 @@ final class Pattern: @unchecked Sendable {
         return offsets[0]..<max(offsets[0], offsets[1])
     }
 }
+
+/// The PCRE2 in use, e.g. `10.42`.
+public var patternLibraryVersion: String {
+    withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { text in
+        guard pcre2_config_8(UInt32(PCRE2_CONFIG_VERSION), text.baseAddress) > 0, let start = text.baseAddress else {
+            return "unknown"
+        }
+        // Number and date, of which the number will do.
+        return String(String(cString: start).prefix { $0 != " " })
+    }
+}
