@@ -30,37 +30,3 @@ final class Monitor: @unchecked Sendable {
     func wakeAll(_ side: Side) { pthread_cond_broadcast(conditions + side.rawValue) }
     func wakeOne(_ side: Side) { pthread_cond_signal(conditions + side.rawValue) }
 }
-
-/// A thread that runs one closure and is joined before it goes.
-final class JoinableThread {
-    private var thread = pthread_t()
-    private var isRunning = false
-
-    /// `false` if the system has no thread to give.
-    init?(_ body: @escaping @Sendable () -> Void) {
-        let context = Unmanaged.passRetained(Box(body))
-        let status = pthread_create(
-            &thread, nil,
-            { argument in
-                if let argument { Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body() }
-                return nil
-            }, context.toOpaque())
-        guard status == 0 else {
-            context.release()
-            return nil
-        }
-        isRunning = true
-    }
-
-    /// Waits for the closure to return; the second call does nothing.
-    func join() {
-        guard isRunning else { return }
-        isRunning = false
-        pthread_join(thread, nil)
-    }
-
-    private final class Box: Sendable {
-        let body: @Sendable () -> Void
-        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-    }
-}
