@@ -11,7 +11,7 @@ struct ResourceOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Memory the process may take, such as 2GiB or 512MiB. Default: what is available, less an eighth.",
+            "Memory the process may take, such as 2GiB or 512MiB. Default: what is available, also to the cgroup, less an eighth.",
             valueName: "size"))
     var memory: ByteSize?
 

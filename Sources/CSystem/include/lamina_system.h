@@ -57,6 +57,9 @@ const char *lamina_error_text(int error, char *buffer, size_t size);
 uint64_t lamina_peak_resident_bytes(void);
 // Memory that can be allocated without swapping (MemAvailable), 0 if unknown.
 uint64_t lamina_available_memory_bytes(void);
+// The smallest memory limit of the cgroups this process is in, version 1 or 2, in bytes; 0 if there is none. `root` is
+// /sys/fs/cgroup and `membership` /proc/self/cgroup, but for tests.
+uint64_t lamina_cgroup_memory_limit_bytes(const char *root, const char *membership);
 int lamina_processor_count(void);
 double lamina_monotonic_seconds(void);
 uint64_t lamina_random_bits(void);

@@ -77,10 +77,11 @@ struct MemoryPlan: Sendable, Equatable {
     private static func rounded(_ bytes: Int) -> Int { (bytes + (1 << 20) - 1) >> 20 }
 
     /// The budget without `--memory`: what is available now less a margin of an eighth for everybody else, plus what
-    /// this process holds already.
+    /// this process holds already; and no more than seven eighths of what a cgroup allows, which kills what takes more.
     static func defaultBudget(used: Int) -> Int {
         let available = Int(clamping: lamina_available_memory_bytes())
-        guard available > 0 else { return 1 << 30 }
-        return used + available - available / 8
+        let budget = available > 0 ? used + available - available / 8 : 1 << 30
+        let limit = Int(clamping: lamina_cgroup_memory_limit_bytes("/sys/fs/cgroup", "/proc/self/cgroup"))
+        return limit > 0 ? min(budget, limit - limit / 8) : budget
     }
 }
