@@ -25,6 +25,11 @@ public enum CommandLineTool {
         // A closed pipe shows as a write error, which `Console` handles; it must not kill the process mid-file.
         signal(SIGPIPE, SIG_IGN)
         do {
+            guard SHA256.isAvailable else {
+                throw LaminaError(
+                    .unexpected, "libcrypto", "offers no SHA-256",
+                    hint: "check the OpenSSL configuration, OPENSSL_CONF=\(Console.environment("OPENSSL_CONF") ?? "")")
+            }
             var command = try root.parseAsRoot()
             try command.run()
         } catch let error as LaminaError {

@@ -90,9 +90,9 @@ public struct Verification: Sendable {
         return damage
     }
 
-    /// Past the page cache where the file system can: what is proved is what the disk holds.
+    /// What the page cache holds of the file is dropped first: what is proved is what the disk holds. Still through the
+    /// cache, whose read-ahead measured a third faster than direct reads of one window after another.
     private func openForReading(_ shard: Manifest.Shard) throws(LaminaError) -> OpenFile {
-        if let direct = try? store.open(shard, direct: true) { return direct }
         let file = try store.open(shard)
         file.dropCache()
         file.adviseSequential()

@@ -52,10 +52,17 @@ public struct SHA256: ~Copyable {
 
     public init() {
         guard let context = EVP_MD_CTX_new(), EVP_DigestInit_ex(context, EVP_sha256(), nil) == 1 else {
-            // Only out of memory gets here; there is nothing to recover.
+            // Programs ask `isAvailable` before anything else, which leaves lack of memory for a few hundred bytes.
             fatalError("libcrypto could not start a SHA-256")
         }
         self.context = context
+    }
+
+    /// Whether libcrypto offers SHA-256: its configuration, which is the system's or `OPENSSL_CONF`'s, can take it away.
+    public static var isAvailable: Bool {
+        guard let context = EVP_MD_CTX_new() else { return false }
+        defer { EVP_MD_CTX_free(context) }
+        return EVP_DigestInit_ex(context, EVP_sha256(), nil) == 1
     }
 
     deinit { EVP_MD_CTX_free(context) }

@@ -155,6 +155,19 @@ import Testing
         }
     }
 
+    /// A configuration of OpenSSL without its default provider takes SHA-256 away: said, not crashed.
+    @Test func aLibcryptoWithoutDigestsIsSaid() throws {
+        try Fixtures.withScratchFolder { folder in
+            let configuration = "openssl_conf = a\n[a]\nproviders = b\n[b]\nbase = c\n[c]\nactivate = 1\n"
+            try configuration.write(toFile: folder + "/openssl.cnf", atomically: true, encoding: .utf8)
+            for tool in ["convert", "verify", "run", "quantize"] {
+                try expectFailure(
+                    tool, [folder], status: 1, saying: "offers no SHA-256",
+                    environment: ["OPENSSL_CONF": folder + "/openssl.cnf"])
+            }
+        }
+    }
+
     /// What runs a model parses no downloaded file with libhdf5, whose parser is an attack surface.
     @Test func runAndVerifyLinkNoHDF5() throws {
         for tool in ["run", "verify"] {
