@@ -36,6 +36,8 @@ let package = Package(
         .executable(name: "lamina-run", targets: ["Run"]),
         .library(name: "LayerStore", targets: ["LayerStore"]),
         .library(name: "Inference", targets: ["Inference"]),
+        // Not for linking: a plugin that HDF5 libraries load.
+        .library(name: "LaminaExpTierFilter", type: .dynamic, targets: ["CExpTierFilter"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -47,9 +49,14 @@ let package = Package(
         systemLibrary("CPCRE2", pkgConfig: "libpcre2-8", apt: "libpcre2-dev", brew: "pcre2"),
         systemLibrary("CHDF5Library", pkgConfig: "hdf5", apt: "libhdf5-dev", brew: "hdf5"),
         systemLibrary("COpenBLAS", pkgConfig: "openblas", apt: "libopenblas-dev", brew: "openblas"),
-        .target(name: "CSystem", cSettings: cSettings),
+        .target(
+            name: "CSystem", cSettings: cSettings,
+            linkerSettings: [.linkedLibrary("uring", .when(platforms: [.linux]))]),
         .target(name: "CKernels", cSettings: cSettings),
         .target(name: "CHDF5", dependencies: ["CHDF5Library"], cSettings: cSettings),
+        .target(
+            name: "CExpTierFilter", dependencies: ["CKernels"], cSettings: cSettings,
+            linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
 
         library("TensorCore", ["CSystem", "CCrypto", "CXXHash"]),
         library("Checkpoint", ["TensorCore"]),
@@ -70,7 +77,7 @@ let package = Package(
         tests("CheckpointTests", ["Checkpoint"]),
         tests("CKernelsTests", ["CKernels", "COpenBLAS"], exclude: ["aarch64"]),
         tests("LayerStoreTests", ["LayerStore", "CKernels"]),
-        tests("StoreWriterTests", ["StoreWriter", "Checkpoint", "LayerStore", "CKernels"]),
+        tests("StoreWriterTests", ["StoreWriter", "Checkpoint", "LayerStore", "CKernels", "CExpTierFilter"]),
         tests("TextTests", ["Text"]),
         tests("InferenceTests", ["Inference", "LayerStore", "CKernels", "CSystem"]),
         tests("CommandLineSupportTests", ["CommandLineSupport"]),

@@ -6,7 +6,8 @@
   lamina_store.py STORE --compare CHECKPOINT   every tensor, byte for byte, against the safetensors files it came from
 
 Shards are read as HDF5 (h5py and hdf5plugin), or with --flat through the header in their first bytes (zstandard).
-It does not check the chunks' own checksums; lamina-verify does. The format is described in layer-store.md and shard.md.
+exp-tier is decoded by Lamina's HDF5 filter where HDF5_PLUGIN_PATH leads to it, otherwise and with --flat by numpy. It
+does not check the chunks' own checksums; lamina-verify does. The format is described in layer-store.md and shard.md.
 """
 import argparse
 import hashlib
@@ -21,12 +22,43 @@ import numpy as np
 DTYPES = "BOOL U8 I8 F8_E4M3 F8_E5M2 U16 I16 F16 BF16 U32 I32 F32 U64 I64 F64".split()
 SIZES = dict(zip(DTYPES, [1] * 5 + [2] * 4 + [4] * 3 + [8] * 3))
 PLANES = {"raw": ["data"], "exp-huf": ["exponent", "sign_mantissa"], "fp16-huf": ["high", "low"],
-          "fp32-planes": ["exponent", "mantissa_high", "mantissa_middle", "mantissa_low_sign"]}
+          "fp32-planes": ["exponent", "mantissa_high", "mantissa_middle", "mantissa_low_sign"], "exp-tier": ["words"]}
+EXP_TIER_FILTER = 44554
+
+
+def segment_words(segment):
+    """The BF16 words of one exp-tier segment, an array of bytes."""
+    *counts, escapes = segment[:16].view("<u4").tolist()
+    exponents, unknown, at = np.empty(counts[0], np.uint8), np.arange(counts[0]), 64
+    for tier, count in enumerate(counts):
+        assert unknown.size == count, "the tiers of a segment disagree"
+        size = -(-count // 64) * 16  # -(-a // b) rounds up
+        low, high = np.unpackbits(segment[at:at + size].reshape(-1, 2, 8), axis=2, bitorder="little").swapaxes(0, 1)
+        symbols, at = (low + 2 * high).ravel()[:count], at + size
+        known = symbols < 3
+        exponents[unknown[known]] = segment[16 + 3 * tier:19 + 3 * tier][symbols[known]]
+        unknown = unknown[~known]
+    assert unknown.size == escapes, "a segment has the wrong number of escapes"
+    exponents[unknown] = segment[at:at + escapes]
+    at = -(-(at + escapes) // 64) * 64
+    rotated = exponents.astype("<u2") << 8 | segment[at:at + counts[0]]
+    return rotated >> 1 | rotated << 15
+
+
+def slot_words(chunk):
+    """What an exp-tier chunk decodes to: its slot, as bytes."""
+    count, slot = struct.unpack_from("<II", chunk)
+    data, words, taken = np.frombuffer(chunk, np.uint8), np.zeros(slot, "<u2"), 0
+    for offset, size in struct.iter_unpack("<II", chunk[8:8 + 8 * count]):
+        segment = segment_words(data[offset:offset + size])
+        words[taken:taken + segment.size] = segment
+        taken += segment.size
+    return words.view(np.uint8)
 
 
 def merged(codec, size, planes):
     """Elements, as unsigned integers of `size` bytes, out of a codec's byte planes."""
-    if codec == "raw":
+    if codec in ("raw", "exp-tier"):
         return planes[0].view(f"<u{size}")
     word = np.zeros(planes[0].size, f"<u{size}")
     for plane in planes:  # most significant byte first
@@ -45,7 +77,7 @@ def rebuilt(tensor, planes):
         return b""
     padded = columns + columns % 2 if is_panel and tensor["dtype"] == "BF16" else columns
     width = min(tensor["columns_per_chunk"], padded)
-    ranges, unit_rows = -(-padded // width), 64 if is_panel else 1  # -(-a // b) rounds up
+    ranges, unit_rows = -(-padded // width), 64 if is_panel else 1
     units = -(-rows // unit_rows)
     for index, slot in enumerate(elements.reshape(-(-units // tensor["units_per_chunk"]) * ranges, -1)):
         first, column = index // ranges * tensor["units_per_chunk"], index % ranges * width
@@ -66,6 +98,17 @@ def rebuilt(tensor, planes):
     return target.tobytes()
 
 
+def plane_bytes(dataset, codec):
+    """All slots of a plane one after another, decoded."""
+    import h5py
+
+    if codec != "exp-tier" or h5py.h5z.filter_avail(EXP_TIER_FILTER):
+        return dataset[...]
+    chunks = (dataset.id.read_direct_chunk((offset,)) for offset in range(0, dataset.size, dataset.chunks[0]))
+    return np.concatenate(
+        [np.frombuffer(stored, np.uint8) if mask & 1 else slot_words(stored) for mask, stored in chunks])
+
+
 def read_hdf5(path):
     """Yields (attributes, bytes) of a shard's tensors out of its HDF5 structure."""
     import h5py
@@ -76,7 +119,8 @@ def read_hdf5(path):
             tensor = {key: value.decode() if isinstance(value, bytes) else value
                       for key, value in group.attrs.items()}
             tensor["shape"] = [] if isinstance(tensor["shape"], h5py.Empty) else tensor["shape"].tolist()
-            planes = [group[name][...] if name in group else np.empty(0, np.uint8) for name in PLANES[tensor["codec"]]]
+            planes = [plane_bytes(group[name], tensor["codec"]) if name in group else np.empty(0, np.uint8)
+                      for name in PLANES[tensor["codec"]]]
             yield tensor, rebuilt(tensor, planes)
 
 
@@ -84,6 +128,8 @@ def read_flat(path):
     """The same through the header in the user block, without any HDF5 library."""
     import zstandard
 
+    # By the number of a chunk's encoding.
+    decode = [bytes, zstandard.ZstdDecompressor().decompress, slot_words]
     with open(path, "rb") as file:
         magic, version, count, block, size, length = struct.unpack("<8sIIQQQ", file.read(40))
         assert magic == b"\x93LAMINA\n" and version == 1 and size == path.stat().st_size, f"{path}: not a shard"
@@ -101,8 +147,7 @@ def read_flat(path):
                 offset, _, stored, encoding = struct.unpack_from("<QQIB", table, at)
                 at += 24
                 file.seek(offset)
-                data = file.read(stored)
-                planes[index % plane_count].append(zstandard.ZstdDecompressor().decompress(data) if encoding else data)
+                planes[index % plane_count].append(decode[encoding](file.read(stored)))
             yield tensor, rebuilt(tensor, [np.frombuffer(b"".join(plane), np.uint8) for plane in planes])
 
 

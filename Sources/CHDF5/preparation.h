@@ -1,4 +1,4 @@
-// What libhdf5 needs to know before the first file: no plugins, and the zstd filter's name.
+// What libhdf5 needs to know before the first file: no plugins, and the filters' names.
 #ifndef LAMINA_HDF5_PREPARATION_H
 #define LAMINA_HDF5_PREPARATION_H
 

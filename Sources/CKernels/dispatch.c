@@ -8,18 +8,24 @@ static const char *const isa_names[] = {
     [LAMINA_ISA_NEON] = "neon",
     [LAMINA_ISA_AVX2] = "avx2",
     [LAMINA_ISA_AVX512] = "avx512",
+    [LAMINA_ISA_AVX512_VBMI2] = "avx512vbmi2",
 };
 
 enum { ISA_COUNT = sizeof isa_names / sizeof *isa_names };
 
 #if defined(__x86_64__)
 static bool has_avx2(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+           __builtin_cpu_supports("popcnt");
 }
 
 static bool has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
+static bool has_avx512_vbmi2(void) {
+    return has_avx512() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
 }
 #endif
 
@@ -30,6 +36,7 @@ static const lamina_kernels *available_table(lamina_isa isa) {
 #if defined(__x86_64__)
     case LAMINA_ISA_AVX2: return has_avx2() ? &lamina_kernels_avx2 : NULL;
     case LAMINA_ISA_AVX512: return has_avx512() ? &lamina_kernels_avx512 : NULL;
+    case LAMINA_ISA_AVX512_VBMI2: return has_avx512_vbmi2() ? &lamina_kernels_avx512_vbmi2 : NULL;
 #elif defined(__aarch64__)
     case LAMINA_ISA_NEON: return &lamina_kernels_neon;
 #endif

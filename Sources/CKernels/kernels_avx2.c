@@ -8,10 +8,10 @@
 #include <immintrin.h>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,popcnt"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
+#pragma GCC target("avx2,fma,f16c,popcnt")
 #endif
 
 typedef __m256 vector;
@@ -94,6 +94,8 @@ static void transpose_block(const uint8_t *source, size_t source_stride, uint8_t
         }
     }
 }
+
+#include "tier_avx2.h"
 
 #define KERNEL_TABLE lamina_kernels_avx2
 #define KERNEL_ISA LAMINA_ISA_AVX2

@@ -1,4 +1,4 @@
-// AVX-512 F, BW, VL, DQ: 16 lanes, 32 registers.
+// AVX-512 F, BW, VL, DQ.
 #include "strict_floats.h"
 
 #include "internal.h"
@@ -8,87 +8,16 @@
 #include <immintrin.h>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"))), \
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c,popcnt"))), \
                              apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c,popcnt")
 #endif
 
-typedef __m512 vector;
+#include "vectors_avx512.h"
 
-enum {
-    VECTOR_LANES = 16,
-    SINGLE_COLUMN_ROWS = 64,
-    TILE_ROWS = 64,
-};
-
-LAMINA_INLINE vector vector_set(float value) {
-    return _mm512_set1_ps(value);
-}
-
-LAMINA_INLINE vector vector_load(const float *source) {
-    return _mm512_loadu_ps(source);
-}
-
-LAMINA_INLINE void vector_store(float *target, vector value) {
-    _mm512_storeu_ps(target, value);
-}
-
-LAMINA_INLINE vector vector_add(vector a, vector b) {
-    return _mm512_add_ps(a, b);
-}
-
-LAMINA_INLINE vector vector_fma(vector a, vector b, vector sum) {
-    return _mm512_fmadd_ps(a, b, sum);
-}
-
-LAMINA_INLINE vector vector_load_bf16_even(const uint16_t *pairs) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(pairs), 16));
-}
-
-LAMINA_INLINE vector vector_load_bf16_odd(const uint16_t *pairs) {
-    const __m512i high_half = _mm512_set1_epi32((int)0xffff0000);
-    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(pairs), high_half));
-}
-
-LAMINA_INLINE vector vector_load_f16(const uint16_t *source) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)source));
-}
-
-// Pairs of rows, pairs of pairs inside each quarter, then the quarters (0x88: even ones, 0xdd: odd ones) twice.
-static void transpose_block(const uint8_t *source, size_t source_stride, uint8_t *target, size_t target_stride) {
-    __m512i a[16];
-    __m512i b[16];
-    LAMINA_UNROLL
-    for (size_t i = 0; i < 16; ++i) {
-        a[i] = _mm512_loadu_si512(source + i * source_stride);
-    }
-    LAMINA_UNROLL
-    for (size_t i = 0; i < 16; i += 2) {
-        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
-        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
-    }
-    LAMINA_UNROLL
-    for (size_t i = 0; i < 16; i += 4) {
-        a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
-        a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
-        a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
-        a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
-    }
-    LAMINA_UNROLL
-    for (size_t i = 0; i < 4; ++i) {
-        b[i] = _mm512_shuffle_i32x4(a[i], a[i + 4], 0x88);
-        b[i + 4] = _mm512_shuffle_i32x4(a[i], a[i + 4], 0xdd);
-        b[i + 8] = _mm512_shuffle_i32x4(a[i + 8], a[i + 12], 0x88);
-        b[i + 12] = _mm512_shuffle_i32x4(a[i + 8], a[i + 12], 0xdd);
-    }
-    LAMINA_UNROLL
-    for (size_t i = 0; i < 8; ++i) {
-        _mm512_storeu_si512(target + i * target_stride, _mm512_shuffle_i32x4(b[i], b[i + 8], 0x88));
-        _mm512_storeu_si512(target + (i + 8) * target_stride, _mm512_shuffle_i32x4(b[i], b[i + 8], 0xdd));
-    }
-}
+#include "tier_avx2.h"
 
 #define KERNEL_TABLE lamina_kernels_avx512
 #define KERNEL_ISA LAMINA_ISA_AVX512

@@ -75,6 +75,8 @@ static void transpose_block(const uint8_t *source, size_t source_stride, uint8_t
     }
 }
 
+#include "tier_neon.h"
+
 #define KERNEL_TABLE lamina_kernels_neon
 #define KERNEL_ISA LAMINA_ISA_NEON
 #include "kernel_table.h"

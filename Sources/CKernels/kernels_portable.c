@@ -51,6 +51,8 @@ static void transpose_block(const uint8_t *source, size_t source_stride, uint8_t
     }
 }
 
+#include "tier_portable.h"
+
 #define KERNEL_TABLE lamina_kernels_portable
 #define KERNEL_ISA LAMINA_ISA_PORTABLE
 #include "kernel_table.h"

@@ -79,17 +79,10 @@ typedef struct panel_tile {
     size_t k_count;
     size_t row;
     size_t column;
+    const uint8_t *coded;  // if the words were decoded to a buffer of one chain: a byte for each word of the next chain
 } panel_tile;
 
-LAMINA_INLINE void multiply_tile(lamina_weight_type type, size_t columns, size_t vectors, panel_tile tile) {
-    const lamina_panel_task *task = tile.task;
-    const size_t width = task->width;
-    const size_t x_stride = task->x_stride;
-    const uint8_t *weights = panel_address(type, task, tile.k, tile.row);
-    const size_t pair_size = (size_t)(panel_address(type, task, tile.k + 2, tile.row) - weights);
-    const size_t absolute_k = task->k_begin + tile.k;
-    const float *x = task->x + tile.column * x_stride + absolute_k;
-    tile_sums sums;
+LAMINA_INLINE void begin_chains(size_t columns, size_t vectors, tile_sums sums) {
     LAMINA_UNROLL
     for (size_t c = 0; c < columns; ++c) {
         LAMINA_UNROLL
@@ -97,16 +90,62 @@ LAMINA_INLINE void multiply_tile(lamina_weight_type type, size_t columns, size_t
             sums[c][v] = vector_set(0);
         }
     }
-    // A tile of a part of the rows reads the panel with gaps, which hardware prefetch does not follow: the first column
-    // tile asks for its part of the next chain. Tiles of all rows read in order and are slower with prefetches.
-    const bool reads_with_gaps = columns > 1 && vectors * VECTOR_LANES < LAMINA_PANEL_ROWS;
-    const size_t ahead = tile.column == 0 ? pair_size * (LAMINA_CHAIN_LENGTH / 2) : 0;
+}
+
+LAMINA_INLINE void finish_chains(size_t columns, size_t vectors, panel_tile tile, tile_sums sums) {
+    const lamina_panel_task *task = tile.task;
+    LAMINA_UNROLL
+    for (size_t c = 0; c < columns; ++c) {
+        float *y = task->y + (tile.column + c) * task->y_stride;
+        LAMINA_UNROLL
+        for (size_t v = 0; v < vectors; ++v) {
+            const size_t row = tile.row + v * VECTOR_LANES;
+            const size_t rows = task->rows > row ? task->rows - row : 0;
+            finish_chain(sums[c][v], y + row, rows, task->k_begin + tile.k == 0);
+        }
+    }
+}
+
+// What a tile asks for while it multiplies: `step` bytes of memory at `first` for each pair of k.
+typedef struct panel_prefetch {
+    const uint8_t *first;
+    size_t step;
+} panel_prefetch;
+
+// The first column tile asks for its part of the next chain, the others for what they are about to read.
+LAMINA_INLINE panel_prefetch prefetch_for(bool buffered, panel_tile tile, size_t rows, const uint8_t *weights,
+                                          size_t pair_size) {
+    if (tile.column > 0) {
+        return (panel_prefetch){weights, pair_size};
+    }
+    if (buffered) {
+        return (panel_prefetch){tile.coded + LAMINA_CHAIN_LENGTH * tile.row, 2 * rows};
+    }
+    return (panel_prefetch){weights + LAMINA_CHAIN_LENGTH / 2 * pair_size, pair_size};
+}
+
+LAMINA_INLINE void multiply_tile(lamina_weight_type type, bool buffered, size_t columns, size_t vectors,
+                                 panel_tile tile) {
+    const lamina_panel_task *task = tile.task;
+    const size_t width = task->width;
+    const size_t x_stride = task->x_stride;
+    const uint8_t *weights = panel_address(type, task, tile.k, tile.row);
+    const size_t pair_size = (size_t)(panel_address(type, task, tile.k + 2, tile.row) - weights);
+    const float *x = task->x + tile.column * x_stride + task->k_begin + tile.k;
+    tile_sums sums;
+    begin_chains(columns, vectors, sums);
+    // A tile of a part of the rows reads the panel with gaps, which hardware prefetch does not follow; nor does it know
+    // what is decoded after this chain. Tiles of all rows read in order and are slower with prefetches.
+    const size_t rows = vectors * VECTOR_LANES;
+    const bool prefetches = buffered || (columns > 1 && rows < LAMINA_PANEL_ROWS);
+    panel_prefetch ahead = prefetch_for(buffered, tile, rows, weights, pair_size);
     for (size_t pair = 0; pair < tile.k_count / 2; ++pair) {
-        if (reads_with_gaps) {
-            __builtin_prefetch(weights + ahead, 0, 2);
-            if (type != LAMINA_WEIGHT_BF16) {  // the second k lies in another line
-                __builtin_prefetch(weights + ahead + pair_size / 2, 0, 2);
+        if (prefetches) {
+            __builtin_prefetch(ahead.first, 0, 2);
+            if (buffered ? 2 * rows > 64 : type != LAMINA_WEIGHT_BF16) {  // the second k lies in another line
+                __builtin_prefetch(ahead.first + (buffered ? 64 : pair_size / 2), 0, 2);
             }
+            ahead.first += ahead.step;
         }
         tile_step(type, columns, vectors, weights, width, 0, x, x_stride, sums);
         tile_step(type, columns, vectors, weights, width, 1, x, x_stride, sums);
@@ -116,44 +155,36 @@ LAMINA_INLINE void multiply_tile(lamina_weight_type type, size_t columns, size_t
     if (tile.k_count % 2 != 0) {
         tile_step(type, columns, vectors, weights, width, 0, x, x_stride, sums);
     }
-    LAMINA_UNROLL
-    for (size_t c = 0; c < columns; ++c) {
-        float *y = task->y + (tile.column + c) * task->y_stride;
-        LAMINA_UNROLL
-        for (size_t v = 0; v < vectors; ++v) {
-            const size_t row = tile.row + v * VECTOR_LANES;
-            finish_chain(sums[c][v], y + row, task->rows > row ? task->rows - row : 0, absolute_k == 0);
-        }
-    }
+    finish_chains(columns, vectors, tile, sums);
 }
 
-LAMINA_INLINE void multiply_rows(lamina_weight_type type, size_t columns, panel_tile tile) {
+LAMINA_INLINE void multiply_rows(lamina_weight_type type, bool buffered, size_t columns, panel_tile tile) {
     const size_t most = columns == 1 ? SINGLE_COLUMN_ROWS : TILE_ROWS;
     const size_t width = tile.task->width;
     for (; width - tile.row >= most; tile.row += most) {
-        multiply_tile(type, columns, most / VECTOR_LANES, tile);
+        multiply_tile(type, buffered, columns, most / VECTOR_LANES, tile);
     }
     if (most <= WIDTH_STEP) {
         return;  // it divides every width
     }
     for (; tile.row < width; tile.row += WIDTH_STEP) {
-        multiply_tile(type, columns, WIDTH_STEP / VECTOR_LANES, tile);
+        multiply_tile(type, buffered, columns, WIDTH_STEP / VECTOR_LANES, tile);
     }
 }
 
-LAMINA_INLINE void multiply_chain(lamina_weight_type type, panel_tile tile) {
+LAMINA_INLINE void multiply_chain(lamina_weight_type type, bool buffered, panel_tile tile) {
     size_t left = tile.task->columns;
     while (left > 0) {
         // Tiles of nearly equal width: 7 columns are 4 + 3, since 6 + 1 would run the last one at the speed of one.
         const size_t tiles = (left + TILE_COLUMNS - 1) / TILE_COLUMNS;
         const size_t columns = (left + tiles - 1) / tiles;
         switch (columns) {
-        case 1: multiply_rows(type, 1, tile); break;
-        case 2: multiply_rows(type, 2, tile); break;
-        case 3: multiply_rows(type, 3, tile); break;
-        case 4: multiply_rows(type, 4, tile); break;
-        case 5: multiply_rows(type, 5, tile); break;
-        default: multiply_rows(type, TILE_COLUMNS, tile); break;
+        case 1: multiply_rows(type, buffered, 1, tile); break;
+        case 2: multiply_rows(type, buffered, 2, tile); break;
+        case 3: multiply_rows(type, buffered, 3, tile); break;
+        case 4: multiply_rows(type, buffered, 4, tile); break;
+        case 5: multiply_rows(type, buffered, 5, tile); break;
+        default: multiply_rows(type, buffered, TILE_COLUMNS, tile); break;
         }
         tile.column += columns;
         left -= columns;
@@ -163,7 +194,7 @@ LAMINA_INLINE void multiply_chain(lamina_weight_type type, panel_tile tile) {
 LAMINA_INLINE void multiply_panel(lamina_weight_type type, const lamina_panel_task *task) {
     for (size_t k = 0; k < task->k_count; k += LAMINA_CHAIN_LENGTH) {
         const size_t k_count = LAMINA_MIN(task->k_count - k, (size_t)LAMINA_CHAIN_LENGTH);
-        multiply_chain(type, (panel_tile){.task = task, .k = k, .k_count = k_count});
+        multiply_chain(type, false, (panel_tile){.task = task, .k = k, .k_count = k_count});
     }
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -36,6 +37,11 @@ int lamina_open(const char *path, unsigned flags) {
 }
 
 int lamina_close(int descriptor) { return result(close(descriptor)); }
+
+void lamina_set_blocking(int descriptor) {
+    const int flags = fcntl(descriptor, F_GETFL);
+    if (flags >= 0) fcntl(descriptor, F_SETFL, flags & ~O_NONBLOCK);
+}
 
 int64_t lamina_read_at(int descriptor, void *buffer, size_t count, uint64_t offset) {
     ssize_t n = pread(descriptor, buffer, count, (off_t)offset);
@@ -142,6 +148,13 @@ uint64_t lamina_peak_resident_bytes(void) {
 }
 
 uint64_t lamina_available_memory_bytes(void) { return kilobytes_from("/proc/meminfo", "MemAvailable:"); }
+
+uint64_t lamina_raise_file_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return 0;
+    const struct rlimit raised = {limit.rlim_max, limit.rlim_max};
+    return setrlimit(RLIMIT_NOFILE, &raised) < 0 ? limit.rlim_cur : raised.rlim_cur;
+}
 
 int lamina_processor_count(void) {
     cpu_set_t set;

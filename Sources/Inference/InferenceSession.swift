@@ -3,74 +3,23 @@ import CSystem
 import LayerStore
 import TensorCore
 
-/// What a session is for; decides what memory it sets aside and what it reads ahead.
-public enum Workload: Sendable {
-    /// A prompt, then at most so many tokens.
-    case generate(promptTokens: Int, newTokens: Int)
-    /// Log-probabilities of a text of so many tokens.
-    case score(tokens: Int)
-}
-
-/// Choices that change speed and memory, never results.
-public struct SessionOptions: Sendable {
-    /// Threads that compute, the caller included.
-    public var threads: Int
-    /// Bytes that the process may take; `nil` for what is available less a margin.
-    public var memoryBytes: Int?
-    /// Positions there is room for.
-    public var context: Int
-    /// Threads that read.
-    public var readers: Int
-    /// Whether to try to read past the page cache.
-    public var readMode: ReadMode
-
-    public init(
-        threads: Int, memoryBytes: Int? = nil, context: Int, readers: Int = 4, readMode: ReadMode = .direct
-    ) {
-        self.threads = threads
-        self.memoryBytes = memoryBytes
-        self.context = context
-        self.readers = readers
-        self.readMode = readMode
-    }
-}
-
-/// Where the time went, and how memory was divided.
-public struct SessionStatistics: Sendable {
-    /// Bytes read from shards so far.
-    public var bytesRead: UInt64
-    /// Seconds in reads, summed over reader threads, which overlap with everything else.
-    public var readSeconds: Double
-    /// Seconds a computing thread waited for the disk, on average over the threads.
-    public var waitSeconds: Double
-    /// Seconds a computing thread decoded and multiplied, on average over the threads.
-    public var computeSeconds: Double
-    /// Bytes of chunks kept in memory, decoded or as stored, and of all chunks of a pass as stored.
-    public var residentBytes: Int
-    public var keepsDecoded: Bool
-    public var passBytes: Int
-    /// Positions of the prompt per pass, and slots of the read-ahead ring.
-    public var columns: Int
-    public var slots: Int
-    public var readMode: ReadMode
-}
-
-/// One sequence of tokens going through a model that is streamed from its store.
+/// Sequences of tokens going through a model that is streamed from its store, all sharing each pass over the weights.
 ///
-/// Used from one thread. The same tokens give the same logits to the bit, whatever the options, the instruction set,
-/// and the way the tokens are divided into passes.
+/// Used from one thread. The same tokens of a sequence give the same logits to the bit, whatever the options, the
+/// instruction set, the other sequences, and the way the tokens are divided into passes.
 public final class InferenceSession {
     private let model: StoredModel
-    private let plan: StreamPlan
-    private let memory: MemoryPlan
-    private let residentBytes: Int
+    private let setup: SessionSetup
     private let prefetcher: Prefetcher
     private let runner: PassRunner
     private let lookup: EmbeddingLookup
     private let scores: HeadScores?
-    private let context: Int
-    /// Tokens so far.
-    public private(set) var position = 0
+    /// Positions there are and positions there is room for, per sequence.
+    private var positions: [Int]
+    private let capacities: [Int]
+    /// The row of the logits buffer that each sequence's last logits are in.
+    private var logitsRows: [Int]
+    private var passes = 0
 
     /// Prepares the plan, the memory and the threads, and starts reading. Throws `.limit` for a budget or context out
     /// of bounds, `.usage` for impossible options, and what reading the store throws.
@@ -86,35 +35,36 @@ public final class InferenceSession {
     ) throws(LaminaError) {
         try InferenceSession.check(model.config, workload, options)
         self.model = model
-        context = options.context
-        plan = try StreamPlanBuilder.plan(for: model, reader: options.readMode)
         let used = knownUse ?? Int(clamping: lamina_peak_resident_bytes())
-        let demand = try InferenceSession.demand(plan, model.config, workload, options, used: used)
-        memory = try MemoryPlan(demand, budget: options.memoryBytes ?? MemoryPlan.defaultBudget(used: used))
+        let setup = try SessionSetup(model, workload, options, kernels: kernels, used: used)
+        self.setup = setup
+        let plan = setup.plan
+        let memory = setup.memory
+        let sequences = workload.sequences
+        capacities = sequences.map(\.positions)
+        positions = [Int](repeating: 0, count: sequences.count)
+        logitsRows = [Int](repeating: 0, count: sequences.count)
+        lookup = try EmbeddingLookup(plan, keptBytes: memory.embeddingBytes, kernels: kernels)
+        scores =
+            workload.isScoring
+            ? try HeadScores(vocabulary: model.config.vocabularySize, columns: memory.columns) : nil
         let vectors = try ResidentVectors(plan, kernels: kernels)
         let activations = try Activations(widths: plan.widths, columns: memory.columns)
-        let cache = try KeyValueCache(model.config, positions: options.context)
-        lookup = try EmbeddingLookup(plan, kernels: kernels)
-        var isScoring = false
-        if case .score = workload { isScoring = true }
-        scores = isScoring ? try HeadScores(vocabulary: model.config.vocabularySize, columns: memory.columns) : nil
-        var workers: [Worker] = []
-        for _ in 0..<options.threads {
-            workers.append(
-                try Worker(
-                    decodedBytes: plan.decodedBytes, positions: cache.capacity,
-                    panelColumns: isScoring ? memory.columns : 0, kernels: kernels))
-        }
-        let residents = try Residents(plan.reads, budget: memory.residentBytes, decoded: memory.keepsDecoded)
-        residentBytes = residents.byteCount
-        prefetcher = try Prefetcher(
-            plan: plan, schedule: InferenceSession.schedule(workload, columns: memory.columns),
-            slotBytes: plan.slotBytes, slotCount: memory.slots, readers: options.readers, residents: residents)
+        let cache = try KeyValueCache(model.config, positions: capacities)
+        let workers = try InferenceSession.workers(setup, workload, options, cache: cache, kernels: kernels)
+        prefetcher = try setup.prefetcher(workload, options)
         do throws(LaminaError) {
+            let products = ChunkProducts(
+                plan, setup.requests, kernels: kernels, activations: activations, prefetcher: prefetcher,
+                residents: setup.residents, decoded: setup.decoded)
+            let work = WorkPlan(
+                plan, requestOfChunk: setup.requests.requestOfChunk, slots: setup.slotCount, threads: options.threads,
+                isStreamed: { setup.isStreamed(setup.requests.requestOfChunk[$0]) })
             runner = try PassRunner(
-                plan, model.config, kernels: kernels, vectors: vectors,
-                rope: Rope(model.config.rope, promptLength: workload.promptTokens), workers: workers,
-                activations: activations, cache: cache, prefetcher: prefetcher)
+                plan, work, model.config, kernels: kernels, vectors: vectors,
+                ropes: sequences.map { Rope(model.config.rope, promptLength: $0.promptTokens) }, workers: workers,
+                activations: activations, cache: cache, products: products, logitsRows: sequences.count,
+                prefetcher: prefetcher)
         } catch {
             prefetcher.stop()
             throw error
@@ -132,78 +82,77 @@ public final class InferenceSession {
             throw LaminaError(
                 .usage, "--threads", "value out of range", expected: "1 to 1024", found: "\(options.threads)")
         }
-        guard options.context >= 1, options.context <= config.maximumPositions else {
+        for sequence in workload.sequences where !(1...config.maximumPositions).contains(sequence.positions) {
             throw LaminaError(
                 .usage, "--ctx", "the model was not made for such a context",
-                expected: "1 to \(config.maximumPositions) positions", found: "\(options.context)")
-        }
-        guard workload.promptTokens <= options.context else {
-            throw LaminaError(
-                .usage, "--ctx", "the prompt is longer than the context", expected: "at most \(options.context) tokens",
-                found: "\(workload.promptTokens)")
+                expected: "1 to \(config.maximumPositions) positions", found: "\(sequence.positions)")
         }
     }
 
-    private static func demand(
-        _ plan: StreamPlan, _ config: ModelConfig, _ workload: Workload, _ options: SessionOptions, used: Int
-    ) throws(LaminaError) -> MemoryPlan.Demand {
-        let cacheBytes = try KeyValueCache.byteCount(config, positions: options.context)
-        let worker = Worker.memoryBytes(decodedBytes: plan.decodedBytes, positions: roundedUp(options.context, to: 16))
-        let floats = plan.vectorFloats + config.vocabularySize
-        var perColumn = Activations.bytesPerColumn(widths: plan.widths) + 4 * config.rope.dimension
-        if case .score = workload {
-            perColumn += HeadScores.bytesPerColumn(vocabulary: config.vocabularySize) + 256 * options.threads
+    private static func workers(
+        _ setup: SessionSetup, _ workload: Workload, _ options: SessionOptions, cache: KeyValueCache,
+        kernels: KernelTable
+    ) throws(LaminaError) -> [Worker] {
+        var workers: [Worker] = []
+        for _ in 0..<options.threads {
+            workers.append(
+                try Worker(
+                    decodedBytes: setup.plan.scratchBytes(keepsDecoded: setup.decoded != nil),
+                    positions: cache.capacities.max() ?? 0,
+                    panelColumns: workload.isScoring ? setup.memory.columns : 0, kernels: kernels))
         }
-        guard let needed = Checked.add(cacheBytes, options.threads * worker + floats * 4) else {
-            throw LaminaError(.limit, "--ctx", "the context is too long to keep its keys and values in memory")
-        }
-        return MemoryPlan.Demand(
-            used: used, fixed: needed + EmbeddingLookup.memoryBytes(plan), perColumn: perColumn,
-            wantedColumns: workload.promptTokens, laterPasses: workload.laterPasses, slotBytes: plan.slotBytes,
-            passBytes: plan.bytesPerPass, decodedPassBytes: plan.decodedBytesPerPass, reads: plan.reads.count)
-    }
-
-    private static func schedule(_ workload: Workload, columns: Int) -> [PassSchedule] {
-        let passes = dividedUp(workload.promptTokens, by: columns)
-        switch workload {
-        case .score: return [PassSchedule(includesHead: true, count: passes)]
-        case .generate(_, let newTokens):
-            return [
-                PassSchedule(includesHead: false, count: passes - 1),
-                PassSchedule(includesHead: true, count: max(1, newTokens)),
-            ]
-        }
+        return workers
     }
 
     // MARK: Running
 
-    /// Takes the whole prompt; the logits of its last position are there afterwards. False if `shouldStop`, asked after
-    /// every layer, ended it. Throws `.damaged` or `.io` with file, layer, tensor and bytes: no result comes from bytes
-    /// that are not as written.
-    public func prefill(_ tokens: [Int], shouldStop: () -> Bool = { false }) throws(LaminaError) -> Bool {
-        try checkTokens(tokens)
-        var next = 0
-        while next < tokens.count {
-            let end = min(next + memory.columns, tokens.count)
-            let isLast = end == tokens.count
-            let finished = try pass(tokens[next..<end], head: isLast ? .lastColumn : nil, shouldStop: shouldStop)
-            guard finished else { return false }
-            next = end
+    /// Appends tokens to sequences, all in as few passes as memory allows; the logits after the last token of each are
+    /// there afterwards. False if `shouldStop`, asked after every layer, ended it: the session is then of no further
+    /// use. Throws `.damaged` or `.io` with file, layer, tensor and bytes: no result comes from bytes that are not as
+    /// written.
+    public func feed(_ feeds: [Feed], shouldStop: () -> Bool = { false }) throws(LaminaError) -> Bool {
+        for feed in feeds { try check(feed) }
+        var row = 0
+        for pass in PassDivision(counts: feeds.map(\.tokens.count), columns: setup.memory.columns).passes {
+            var tokens: [Int] = []
+            var columns: [PassRunner.Column] = []
+            var wanted: [Int] = []
+            let firstRow = row
+            for part in pass {
+                let feed = feeds[part.feed]
+                tokens += feed.tokens[part.tokens]
+                for _ in part.tokens {
+                    columns.append(PassRunner.Column(sequence: feed.sequence, position: positions[feed.sequence]))
+                    positions[feed.sequence] += 1
+                }
+                guard part.isEnd else { continue }
+                wanted.append(columns.count - 1)
+                logitsRows[feed.sequence] = row
+                row += 1
+            }
+            let head = wanted.isEmpty ? nil : PassRunner.HeadUse.logits(columns: wanted, firstRow: firstRow)
+            guard try run(tokens, columns, head: head, shouldStop: shouldStop) else { return false }
         }
         return true
     }
 
-    /// Takes one generated token; its logits are there afterwards. As `prefill`.
-    public func advance(_ token: Int, shouldStop: () -> Bool = { false }) throws(LaminaError) -> Bool {
-        try checkTokens([token])
-        return try pass([token], head: .lastColumn, shouldStop: shouldStop)
+    /// Takes the whole prompt of the only sequence. As `feed`.
+    public func prefill(_ tokens: [Int], shouldStop: () -> Bool = { false }) throws(LaminaError) -> Bool {
+        try feed([Feed(sequence: 0, tokens: tokens)], shouldStop: shouldStop)
     }
 
-    /// The logits (vocabulary) after the last token taken.
+    /// Takes one generated token of the only sequence. As `feed`.
+    public func advance(_ token: Int, shouldStop: () -> Bool = { false }) throws(LaminaError) -> Bool {
+        try feed([Feed(sequence: 0, tokens: [token])], shouldStop: shouldStop)
+    }
+
+    /// The logits (vocabulary) after the last token that a sequence took with the last `feed`.
     public func withLogits<Value>(
-        _ body: (UnsafeBufferPointer<Float>) throws(LaminaError) -> Value
+        of sequence: Int = 0, _ body: (UnsafeBufferPointer<Float>) throws(LaminaError) -> Value
     ) throws(LaminaError) -> Value {
-        try body(UnsafeBufferPointer(start: runner.logits.start, count: model.config.vocabularySize))
+        try body(
+            UnsafeBufferPointer(
+                start: runner.logits(row: logitsRows[sequence]), count: model.config.vocabularySize))
     }
 
     /// What `score` finds.
@@ -215,17 +164,17 @@ public final class InferenceSession {
     }
 
     /// Takes all tokens and returns the log-probability of each but the first; the logits of the last position are
-    /// there afterwards. `nil` if `shouldStop` ended it. Throws as `prefill`.
+    /// there afterwards. `nil` if `shouldStop` ended it. Throws as `feed`.
     public func score(
         _ tokens: [Int], probes wantsProbes: Bool = false, shouldStop: () -> Bool = { false }
     ) throws(LaminaError) -> Scores? {
         guard let scores else { throw LaminaError(.unexpected, "", "the session was not made for scoring") }
-        try checkTokens(tokens)
+        try check(Feed(sequence: 0, tokens: tokens))
         var result = Scores()
         if wantsProbes { result.probes = [LayerProbe](repeating: LayerProbe(), count: model.config.layerCount) }
         var next = 0
         while next < tokens.count {
-            let end = min(next + memory.columns, tokens.count)
+            let end = min(next + setup.memory.columns, tokens.count)
             for column in 0..<(end - next) {
                 scores.targets[column] = next + column + 1 < tokens.count ? tokens[next + column + 1] : -1
             }
@@ -237,72 +186,65 @@ public final class InferenceSession {
                         UnsafeBufferPointer(start: residual, count: self.model.config.hiddenSize))
                 }
             }
-            let finished = try pass(
-                tokens[next..<end], head: .allColumns(scores, keepsLast: end == tokens.count), shouldStop: shouldStop,
-                layerEnd: layerEnd)
+            let finished = try run(
+                Array(tokens[next..<end]), (next..<end).map { PassRunner.Column(sequence: 0, position: $0) },
+                head: .scores(scores, keepsLast: end == tokens.count), shouldStop: shouldStop, layerEnd: layerEnd)
             guard finished else { return nil }
             for column in 0..<(end - next) where scores.targets[column] >= 0 {
                 result.logProbabilities.append(scores.logProbability(column: column))
             }
             next = end
         }
+        positions[0] = tokens.count
         return result
     }
 
-    private func checkTokens(_ tokens: [Int]) throws(LaminaError) {
-        guard !tokens.isEmpty else { throw LaminaError(.usage, "", "there are no tokens to start from") }
-        for token in tokens where !(0..<model.config.vocabularySize).contains(token) {
+    private func check(_ feed: Feed) throws(LaminaError) {
+        guard !feed.tokens.isEmpty else { throw LaminaError(.usage, "", "there are no tokens to start from") }
+        for token in feed.tokens where !(0..<model.config.vocabularySize).contains(token) {
             throw LaminaError(
                 .usage, "", "token id out of range", expected: "0 to \(model.config.vocabularySize - 1)",
                 found: "\(token)")
         }
-        guard position + tokens.count <= context else {
+        guard positions.indices.contains(feed.sequence) else {
+            throw LaminaError(.unexpected, "", "the session has no sequence \(feed.sequence)")
+        }
+        let end = positions[feed.sequence] + feed.tokens.count
+        guard end <= capacities[feed.sequence] else {
             throw LaminaError(
-                .limit, "--ctx", "the context is full", expected: "at most \(context) tokens",
-                found: "\(position + tokens.count)")
+                .limit, "--ctx", "the context is full", expected: "at most \(capacities[feed.sequence]) tokens",
+                found: "\(end)")
         }
     }
 
-    private func pass(
-        _ tokens: ArraySlice<Int>, head: PassRunner.HeadUse?, shouldStop: () -> Bool,
+    private func run(
+        _ tokens: [Int], _ columns: [PassRunner.Column], head: PassRunner.HeadUse?, shouldStop: () -> Bool,
         layerEnd: ((Int) -> Void)? = nil
     ) throws(LaminaError) -> Bool {
-        try lookup.fill(tokens, runner.activations, prefetcher: prefetcher)
-        let finished = try runner.run(
-            columns: tokens.count, firstPosition: position, head: head, shouldStop: shouldStop, layerEnd: layerEnd)
-        position += tokens.count
-        return finished
+        // A tied embedding is the head's matrix, whose chunks may be in memory.
+        let firstHeadChunk = setup.plan.isEmbeddingHead ? setup.plan.bodyChunkCount : nil
+        try lookup.fill(tokens, runner.activations) { chunk in
+            firstHeadChunk.flatMap { runner.products.chunkInMemory($0 + chunk) }
+        }
+        passes += 1
+        return try runner.run(columns, head: head, shouldStop: shouldStop, layerEnd: layerEnd)
     }
 
     /// So far.
     public var statistics: SessionStatistics {
         let reading = prefetcher.readStatistics
-        let threads = Double(runner.workers.count)
+        func average(_ part: KeyPath<Worker.Seconds, Double>) -> Double {
+            runner.workers.reduce(0) { $0 + $1.seconds[keyPath: part] } / Double(runner.workers.count)
+        }
         return SessionStatistics(
             bytesRead: reading.bytes + lookup.statistics.bytes,
-            readSeconds: reading.seconds + lookup.statistics.seconds,
-            waitSeconds: runner.workers.reduce(0) { $0 + $1.waitSeconds } / threads,
-            computeSeconds: runner.workers.reduce(0) { $0 + $1.taskSeconds } / threads, residentBytes: residentBytes,
-            keepsDecoded: memory.keepsDecoded, passBytes: plan.bytesPerPass, columns: memory.columns,
-            slots: memory.slots,
-            readMode: plan.files.allSatisfy { $0.mode == .direct } ? .direct : .buffered)
-    }
-}
-
-extension Workload {
-    /// Tokens known at the start.
-    var promptTokens: Int {
-        switch self {
-        case .generate(let promptTokens, _): promptTokens
-        case .score(let tokens): tokens
-        }
-    }
-
-    /// Passes after those of the prompt: the last token generated is not fed back.
-    var laterPasses: Int {
-        switch self {
-        case .generate(_, let newTokens): max(0, newTokens - 1)
-        case .score: 0
-        }
+            readSeconds: reading.seconds + lookup.statistics.seconds, waitSeconds: average(\.wait),
+            checkSeconds: average(\.check), decodeSeconds: average(\.decode), computeSeconds: average(\.compute),
+            passes: passes, residentBytes: setup.decoded?.byteCount ?? setup.residents?.byteCount ?? 0,
+            keepsDecoded: setup.decoded != nil, passBytes: setup.requests.bytesPerPass,
+            streamedBytes: setup.streamedBytes, columns: setup.memory.columns,
+            ringBytes: setup.slotBytes * setup.slotCount,
+            requestBytes: setup.requests.slotBytes, readMode: prefetcher.mode, readDepth: prefetcher.depth,
+            budgetBytes: setup.budget, plannedBytes: setup.memory.totalBytes, minimumBytes: setup.memory.minimumBytes)
     }
 }

@@ -1,3 +1,4 @@
+import CKernels
 import TensorCore
 
 /// Checks and decodes chunks on one thread: owns the scratch that decoding needs, allocated once for the largest slot.
@@ -6,22 +7,64 @@ public final class ChunkDecoder: @unchecked Sendable {
     private let zstd: ZstdDecoder
     private let planeScratch: AlignedBuffer
     private let output: AlignedBuffer
-    private let planeCapacity: Int
+    private let tierScratch: AlignedBuffer
     private let kernels: KernelTable
 
     /// Scratch for slots of up to `slotBytes` decoded bytes. Throws `.limit`.
     public init(slotBytes: Int, kernels: KernelTable) throws(LaminaError) {
         zstd = try ZstdDecoder()
-        planeCapacity = roundedUp(max(slotBytes, 1), to: 64)
         // The planes of a slot add up to the slot.
-        planeScratch = try AlignedBuffer(count: planeCapacity + 64 * Codecs.maximumPlanes)
-        output = try AlignedBuffer(count: planeCapacity)
+        planeScratch = try AlignedBuffer(count: ChunkDecoder.capacity(slotBytes) + 64 * Codecs.maximumPlanes)
+        output = try AlignedBuffer(count: ChunkDecoder.capacity(slotBytes))
+        tierScratch = try AlignedBuffer(count: ChunkDecoder.tierScratchBytes)
         self.kernels = kernels
     }
 
+    private static let tierScratchBytes = Int(LAMINA_TIER_SCRATCH)
+    private static func capacity(_ slotBytes: Int) -> Int { roundedUp(max(slotBytes, 1), to: 64) }
+
     /// Bytes one decoder for such slots takes.
     public static func memoryBytes(slotBytes: Int) -> Int {
-        2 * roundedUp(max(slotBytes, 1), to: 64) + 64 * Codecs.maximumPlanes
+        2 * capacity(slotBytes) + 64 * Codecs.maximumPlanes + tierScratchBytes
+    }
+
+    /// What `decode_tier` and `multiply_tier_panel` want to write to, for callers that use them directly.
+    public var scratch: UnsafeMutableRawPointer { tierScratch.start }
+
+    /// Compares every plane of a chunk with its checksum. `stored` holds the file's bytes from `base` on and must cover
+    /// all planes. Throws `.damaged` naming the tensor and the byte range; the caller adds file and layer.
+    public static func check(
+        _ tensor: TensorRecord, chunk: Int, stored: UnsafeRawBufferPointer, base: UInt64, planeCount: Int
+    ) throws(LaminaError) {
+        for plane in 0..<planeCount {
+            let record = tensor.chunks[chunk * planeCount + plane]
+            guard xxh3(bytes(of: record, in: stored, base: base)) == record.hash else {
+                throw damage("chunk \(chunk) has the wrong checksum", tensor, record)
+            }
+        }
+    }
+
+    /// The stored bytes of one plane.
+    static func bytes(
+        of record: ChunkRecord, in stored: UnsafeRawBufferPointer, base: UInt64
+    ) -> UnsafeRawBufferPointer {
+        let first = Int(record.offset - base)
+        return UnsafeRawBufferPointer(rebasing: stored[first..<(first + Int(record.storedSize))])
+    }
+
+    /// The segments of a chunk whose only plane is coded with `exp-tier`, `nil` for other chunks. Throws `.damaged`
+    /// for a directory that contradicts the geometry.
+    public static func tiers(
+        _ tensor: TensorRecord, chunk: Int, stored: UnsafeRawBufferPointer, base: UInt64, planeCount: Int
+    ) throws(LaminaError) -> TierChunk? {
+        let record = tensor.chunks[chunk * planeCount]
+        guard record.encoding == .expTier else { return nil }
+        let geometry = tensor.geometry
+        let tiers = TierChunk(
+            bytes(of: record, in: stored, base: base), segmentCount: geometry.tierSegmentCount(ofChunk: chunk),
+            slotWords: geometry.slotElements)
+        guard let tiers else { throw damage("chunk \(chunk) has a wrong segment directory", tensor, record) }
+        return tiers
     }
 
     /// A chunk's elements in the order of the layout, slot padding included. `stored` holds the file's bytes from
@@ -33,37 +76,54 @@ public final class ChunkDecoder: @unchecked Sendable {
         _ tensor: TensorRecord, chunk: Int, stored: UnsafeRawBufferPointer, base: UInt64, planeCount: Int,
         planeBytes: [Int]
     ) throws(LaminaError) -> UnsafeRawPointer {
-        guard let start = stored.baseAddress, let scratch = planeScratch.bytes.baseAddress,
-            let merged = output.bytes.baseAddress
-        else { throw LaminaError(.unexpected, "", "a chunk has no bytes", tensor: tensor.name) }
-        var planes: (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer) = (
-            start, start, start, start
-        )
-        var scratchOffset = 0
-        return try withUnsafeMutablePointer(to: &planes) { (tuple) throws(LaminaError) -> UnsafeRawPointer in
-            let list = UnsafeMutableRawPointer(tuple).assumingMemoryBound(to: UnsafeRawPointer.self)
-            for plane in 0..<planeCount {
-                let record = tensor.chunks[chunk * planeCount + plane]
-                let first = Int(record.offset - base)
-                let bytes = UnsafeRawBufferPointer(rebasing: stored[first..<(first + Int(record.storedSize))])
-                guard xxh3(bytes) == record.hash else {
-                    throw ChunkDecoder.damage("chunk \(chunk) has the wrong checksum", tensor, record)
-                }
-                guard record.encoding == .zstd else {
-                    list[plane] = start + first
-                    continue
-                }
-                let target = UnsafeMutableRawBufferPointer(start: scratch + scratchOffset, count: planeBytes[plane])
-                if let problem = zstd.decode(bytes, into: target) {
-                    throw ChunkDecoder.damage("chunk \(chunk): \(problem)", tensor, record)
-                }
-                list[plane] = UnsafeRawPointer(scratch + scratchOffset)
-                scratchOffset += roundedUp(planeBytes[plane], to: 64)
-            }
-            if planeCount == 1 { return list[0] }
-            tensor.codec.merge(UnsafePointer(list), into: merged, count: planeBytes[0], kernels: kernels)
-            return UnsafeRawPointer(merged)
+        try ChunkDecoder.check(tensor, chunk: chunk, stored: stored, base: base, planeCount: planeCount)
+        return try decodeChecked(
+            tensor, chunk: chunk, stored: stored, base: base, planeCount: planeCount, planeBytes: planeBytes)
+    }
+
+    /// `decode` for a chunk that `check` has passed.
+    public func decodeChecked(
+        _ tensor: TensorRecord, chunk: Int, stored: UnsafeRawBufferPointer, base: UInt64, planeCount: Int,
+        planeBytes: [Int]
+    ) throws(LaminaError) -> UnsafeRawPointer {
+        if let tiers = try ChunkDecoder.tiers(
+            tensor, chunk: chunk, stored: stored, base: base, planeCount: planeCount)
+        {
+            guard
+                tiers.decode(
+                    chunk: chunk, of: tensor.geometry, into: output.start, scratch: tierScratch.start, kernels: kernels)
+            else { throw ChunkDecoder.damage(chunk: chunk, of: tensor) }
+            return UnsafeRawPointer(output.start)
         }
+        var planes = [4 of UnsafeRawPointer](repeating: UnsafeRawPointer(output.start))
+        var scratchOffset = 0
+        for plane in 0..<planeCount {
+            let record = tensor.chunks[chunk * planeCount + plane]
+            let bytes = ChunkDecoder.bytes(of: record, in: stored, base: base)
+            guard record.encoding == .zstd else {
+                planes[plane] = bytes.baseAddress ?? UnsafeRawPointer(output.start)
+                continue
+            }
+            let target = UnsafeMutableRawBufferPointer(
+                start: planeScratch.start + scratchOffset, count: planeBytes[plane])
+            if let problem = zstd.decode(bytes, into: target) {
+                throw ChunkDecoder.damage("chunk \(chunk): \(problem)", tensor, record)
+            }
+            planes[plane] = UnsafeRawPointer(planeScratch.start + scratchOffset)
+            scratchOffset += roundedUp(planeBytes[plane], to: 64)
+        }
+        if planeCount == 1 { return planes[0] }
+        withUnsafePointer(to: &planes) {
+            tensor.codec.merge(
+                UnsafeRawPointer($0).assumingMemoryBound(to: UnsafeRawPointer.self), into: output.start,
+                count: planeBytes[0], kernels: kernels)
+        }
+        return UnsafeRawPointer(output.start)
+    }
+
+    /// For a chunk whose checksum is right and whose segments are not what its geometry says.
+    public static func damage(chunk: Int, of tensor: TensorRecord) -> LaminaError {
+        damage("chunk \(chunk) is not coded as exp-tier says", tensor, tensor.chunks[chunk * tensor.planes.count])
     }
 
     private static func damage(_ problem: String, _ tensor: TensorRecord, _ record: ChunkRecord) -> LaminaError {

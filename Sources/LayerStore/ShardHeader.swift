@@ -6,6 +6,8 @@ public struct ChunkRecord: Sendable, Equatable {
     public enum Encoding: UInt8, Sendable {
         case raw = 0
         case zstd = 1
+        /// The exponents' ranks in tiers of two bits (formats/shard.md, "exp-tier").
+        case expTier = 2
     }
 
     /// Absolute, a multiple of 4096.

@@ -169,10 +169,11 @@ extension ShardHeader {
             let size: UInt32 = reader.next()
             let code: UInt8 = reader.next()
             reader.skip(3)
-            let slot = geometry.slotElements * planes[index % planes.count].bytesPerElement
+            let plane = planes[index % planes.count]
+            let slot = geometry.slotElements * plane.bytesPerElement
             guard let encoding = ChunkRecord.Encoding(rawValue: code), offset % alignment == 0, offset >= dataStart,
                 let end = Checked.add(offset, UInt64(size)), end <= dataEnd,
-                encoding == .zstd ? (size > 0 && Int(size) < slot) : Int(size) == slot
+                encoding == .raw ? Int(size) == slot : (encoding == plane.coding && size > 0 && Int(size) < slot)
             else { throw LaminaError(.malformed, file, "chunk \(index) has impossible bounds", tensor: tensor) }
             chunks.append(ChunkRecord(offset: offset, storedSize: size, encoding: encoding, hash: hash))
         }

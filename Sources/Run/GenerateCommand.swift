@@ -81,7 +81,7 @@ struct GenerateCommand: ToolCommand {
         let limit = min(maxTokens, positions - tokens.count + 1)
         let session = try InferenceSession(
             model, workload: .generate(promptTokens: tokens.count, newTokens: limit),
-            options: resources.session(positions: positions), kernels: kernels)
+            options: resources.session, kernels: kernels)
         var ends = Set(defaults.endTokens ?? model.config.endTokens)
         ends.formUnion(text?.endTokens(isChat: prompt.chat) ?? [])
         var generation = Generation(

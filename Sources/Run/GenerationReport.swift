@@ -38,12 +38,14 @@ struct GenerationReport {
                 "prompt_tokens_per_second": JSONValue(rate(promptTokens, promptSeconds)),
                 "generation_tokens_per_second": JSONValue(rate(generationPasses, generationSeconds)),
                 "read_seconds": JSONValue(statistics.readSeconds), "wait_seconds": JSONValue(statistics.waitSeconds),
+                "check_seconds": JSONValue(statistics.checkSeconds),
+                "decode_seconds": JSONValue(statistics.decodeSeconds),
                 "compute_seconds": JSONValue(statistics.computeSeconds), "bytes_read": JSONValue(statistics.bytesRead),
                 "bytes_per_token": JSONValue(bytesPerToken), "pass_bytes": JSONValue(statistics.passBytes),
-                "resident_bytes": JSONValue(statistics.residentBytes),
+                "resident_bytes": JSONValue(statistics.residentBytes), "hit_rate": JSONValue(statistics.hitRate),
                 "peak_memory_bytes": JSONValue(lamina_peak_resident_bytes()),
                 "isa": .string(String(cString: lamina_isa_name(kernels.pointee.isa))), "threads": JSONValue(threads),
-                "read_mode": .string(statistics.readMode.rawValue),
+                "io_mode": .string(statistics.readMode.rawValue), "io_depth": JSONValue(statistics.readDepth),
             ],
         ]
     }
@@ -62,12 +64,15 @@ struct GenerationReport {
         ]
         if verbose {
             lines += [
-                "wait for disk: \(formattedDuration(statistics.waitSeconds)), decode and multiply: "
-                    + formattedDuration(statistics.computeSeconds)
-                    + ", reading beside it: \(formattedDuration(statistics.readSeconds))",
+                "wait for disk: \(formattedDuration(statistics.waitSeconds)), check: "
+                    + "\(formattedDuration(statistics.checkSeconds)), decode: "
+                    + "\(formattedDuration(statistics.decodeSeconds)), multiply: "
+                    + "\(formattedDuration(statistics.computeSeconds)), reading beside it: "
+                    + formattedDuration(statistics.readSeconds),
                 "resident: \(formattedBytes(statistics.residentBytes)) \(statistics.keepsDecoded ? "decoded" : "as stored") of "
                     + "\(formattedBytes(statistics.passBytes)) per pass; "
-                    + "ring of \(statistics.slots) slots; \(statistics.columns) prompt tokens per pass",
+                    + "ring of \(formattedBytes(UInt64(statistics.ringBytes))); "
+                    + "\(statistics.columns) prompt tokens per pass",
                 "instruction set: \(String(cString: lamina_isa_name(kernels.pointee.isa)))",
             ]
         }

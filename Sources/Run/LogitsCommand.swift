@@ -47,10 +47,14 @@ struct LogitsCommand: ToolCommand {
         let kernels = try chosenKernels()
         let model = try StoredModel(try Store(path: store, in: RealFileSystem()))
         try checkTokens(ids.ids, model: model, option: "--ids")
+        let positions = try resources.positions(ids.ids.count, model: model)
+        guard ids.ids.count <= positions else {
+            throw LaminaError(
+                .usage, "--ctx", "more ids than the context has room for", expected: "at most \(positions)",
+                found: "\(ids.ids.count)")
+        }
         let session = try InferenceSession(
-            model, workload: .score(tokens: ids.ids.count),
-            options: resources.session(positions: try resources.positions(ids.ids.count, model: model)),
-            kernels: kernels)
+            model, workload: .score(tokens: ids.ids.count), options: resources.session, kernels: kernels)
         let scores = try session.score(ids.ids, probes: probes, shouldStop: { lamina_caught_signal() != 0 })
         guard let scores else { CommandLineTool.exitForSignal(lamina_caught_signal()) }
         let logits = try session.withLogits { Array($0) }

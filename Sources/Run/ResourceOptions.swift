@@ -22,7 +22,22 @@ struct ResourceOptions: ParsableArguments {
             valueName: "n"))
     var context: Int?
 
+    @Option(
+        name: .customLong("io"),
+        help: ArgumentHelp(
+            "How to read: auto, uring-registered, uring, pread (past the page cache) or buffered. Default: auto, the first of these that works.",
+            valueName: "mode"))
+    var readMode = ReadModeChoice(mode: nil)
+
+    @Option(
+        name: .customLong("io-depth"),
+        help: ArgumentHelp("Requests in flight, 1 to 32. Default: found by a short probe.", valueName: "n"))
+    var readDepth: Int?
+
     func validate() throws {
+        if let readDepth, !(1...32).contains(readDepth) {
+            throw ValidationError("--io-depth must be between 1 and 32, not \(readDepth)")
+        }
         if let threads, !(1...1024).contains(threads) {
             throw ValidationError("--threads must be between 1 and 1024, not \(threads)")
         }
@@ -44,10 +59,31 @@ struct ResourceOptions: ParsableArguments {
         return context
     }
 
-    /// Session options for a context of `positions`.
-    func session(positions: Int) -> SessionOptions {
-        SessionOptions(threads: threadCount, memoryBytes: memory?.bytes, context: positions)
+    /// What a session is told.
+    var session: SessionOptions {
+        SessionOptions(
+            threads: threadCount, memoryBytes: memory?.bytes, readMode: readMode.mode, readDepth: readDepth)
     }
+}
+
+/// `--io`: a way to read, or the best one that works.
+struct ReadModeChoice: ExpressibleByArgument {
+    /// `nil` for the best.
+    var mode: ReadMode?
+
+    init(mode: ReadMode?) { self.mode = mode }
+
+    init?(argument: String) {
+        guard argument != "auto" else {
+            mode = nil
+            return
+        }
+        guard let mode = ReadMode(rawValue: argument) else { return nil }
+        self.mode = mode
+    }
+
+    var defaultValueDescription: String { mode?.rawValue ?? "auto" }
+    static var allValueStrings: [String] { ["auto"] + ReadMode.allCases.map(\.rawValue) }
 }
 
 /// Token ids on a command line: `1,2,3`.

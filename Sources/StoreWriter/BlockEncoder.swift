@@ -82,7 +82,7 @@ final class BlockEncoder: @unchecked Sendable {
             let plane = UnsafeRawBufferPointer(
                 start: isSplit ? UnsafeRawPointer(planes[index]) : elements, count: count)
             let room = UnsafeMutableRawBufferPointer(rebasing: slot.output.bytes[used...])
-            let (size, encoding) = try store(plane, isCoded: specification.isCoded, into: room)
+            let (size, encoding) = try store(plane, specification.coding, chunk: chunk, of: geometry, into: room)
             let stored = UnsafeRawBufferPointer(rebasing: room[0..<size])
             slot.planes.append(
                 EncodedPlane(
@@ -90,19 +90,24 @@ final class BlockEncoder: @unchecked Sendable {
             // Zeros to the end of the page: that is what direct writes take, and what the file has between chunks.
             let end = roundedUp(size, to: AlignedBuffer.alignment)
             memset(slot.output.start + used + size, 0, end - size)
-            used += roundedUp(LiteralZstdEncoder.bound(count), to: AlignedBuffer.alignment)
+            used += job.encodedBytes(of: specification)
         }
     }
 
     /// Coded if that gains at least 3 %, else as it is: decoding must pay for itself.
     private func store(
-        _ plane: UnsafeRawBufferPointer, isCoded: Bool, into room: UnsafeMutableRawBufferPointer
+        _ plane: UnsafeRawBufferPointer, _ coding: ChunkRecord.Encoding, chunk: Int, of geometry: ChunkGeometry,
+        into room: UnsafeMutableRawBufferPointer
     ) throws(LaminaError) -> (size: Int, encoding: ChunkRecord.Encoding) {
-        if isCoded {
-            let size = try zstd.encode(plane, into: room)
-            if size <= plane.count - plane.count * 3 / 100 - 1 { return (size, .zstd) }
-        }
-        room.copyMemory(from: plane)
+        guard let start = plane.baseAddress, let target = room.baseAddress else { return (0, .raw) }
+        let size =
+            switch coding {
+            case .raw: plane.count
+            case .zstd: try zstd.encode(plane, into: room)
+            case .expTier: TierChunk.encode(start, chunk: chunk, of: geometry, into: target, kernels: kernels)
+            }
+        if size <= plane.count - plane.count * 3 / 100 - 1 { return (size, coding) }
+        target.copyMemory(from: start, byteCount: plane.count)
         return (plane.count, .raw)
     }
 

@@ -53,7 +53,7 @@ public struct ConversionPlan: Sendable {
         for tensor in shards.flatMap(\.tensors) {
             let share: Double =
                 switch tensor.codec.name {
-                case "exp-huf": 0.68
+                case "exp-huf", "exp-tier": 0.68
                 case "fp16-huf", "fp32-planes": 0.87
                 default: 1
                 }

@@ -30,11 +30,14 @@ package final class HDF5File {
         case none
         /// Decode a zstd frame that states its content size: HDF5's registered filter 32015.
         case zstd
+        /// Decode segments of BF16 words whose exponents are coded by rank: filter 44554, Lamina's own.
+        case expTier
 
         fileprivate var number: lamina_hdf5_filter {
             switch self {
             case .none: LAMINA_HDF5_NO_FILTER
             case .zstd: LAMINA_HDF5_ZSTD
+            case .expTier: LAMINA_HDF5_EXP_TIER
             }
         }
     }

@@ -26,10 +26,11 @@ struct ShardWriter {
         let digests = try pipeline.run(jobs) { (slot) throws(LaminaError) in
             for plane in slot.planes {
                 let bytes = UnsafeRawBufferPointer(rebasing: slot.output.bytes[plane.range])
-                let isCoded = jobs[slot.job].codec.planes(elementSize: jobs[slot.job].dtype.size)[plane.plane].isCoded
+                let job = jobs[slot.job]
+                let coding = job.codec.planes(elementSize: job.dtype.size)[plane.plane].coding
                 let offset = try structure.writeChunk(
                     plane.chunk, of: datasets[slot.job][plane.plane], bytes,
-                    skippingFilter: isCoded && plane.encoding == .raw,
+                    skippingFilter: coding != .raw && plane.encoding == .raw,
                     pages: UnsafeRawBufferPointer(rebasing: slot.output.bytes[plane.pages]))
                 records[slot.job].append(
                     ChunkRecord(
@@ -72,11 +73,23 @@ struct ShardWriter {
                 datasets.append(
                     try structure.makeDataset(
                         plane.name, in: group, bytes: chunkBytes * geometry.chunkCount, chunkBytes: chunkBytes,
-                        filter: plane.isCoded ? .zstd : .none))
+                        filter: HDF5File.Filter(plane.coding)))
             }
             result.append(datasets)
         }
         return result
+    }
+}
+
+extension HDF5File.Filter {
+    /// What undoes a plane's coding.
+    fileprivate init(_ coding: ChunkRecord.Encoding) {
+        self =
+            switch coding {
+            case .raw: .none
+            case .zstd: .zstd
+            case .expTier: .expTier
+            }
     }
 }
 

@@ -61,12 +61,18 @@ public struct TensorJob: Sendable {
     var largestBlockBytes: Int { blockCount == 0 ? 0 : sourceBytes(ofBlock: 0).count }
     /// Room for a block's encoded chunks, however badly they compress.
     var encodedBlockBytes: Int {
-        let planes = codec.planes(elementSize: dtype.size)
-        let slot = planes.reduce(0) {
-            $0
-                + roundedUp(
-                    LiteralZstdEncoder.bound(geometry.slotElements * $1.bytesPerElement), to: AlignedBuffer.alignment)
-        }
-        return slot * chunksPerBlock
+        codec.planes(elementSize: dtype.size).reduce(0) { $0 + encodedBytes(of: $1) } * chunksPerBlock
+    }
+
+    /// Room for one chunk's plane, in whole pages.
+    func encodedBytes(of plane: PlaneSpecification) -> Int {
+        let count = geometry.slotElements * plane.bytesPerElement
+        let bound =
+            switch plane.coding {
+            case .raw: count
+            case .zstd: LiteralZstdEncoder.bound(count)
+            case .expTier: max(count, TierChunk.bound(geometry))
+            }
+        return roundedUp(bound, to: AlignedBuffer.alignment)
     }
 }

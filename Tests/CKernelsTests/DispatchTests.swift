@@ -24,7 +24,7 @@ import Testing
     }
 
     @Test func theEnvironmentChoosesAnyAvailableOne() {
-        for isa: UInt32 in 0..<4 {
+        for isa: UInt32 in 0..<5 {
             let choice = choose(String(cString: lamina_isa_name(lamina_isa(isa))))
             let available = lamina_isa_is_available(lamina_isa(isa))
             #expect(choice.accepted == available)
@@ -39,7 +39,7 @@ import Testing
     }
 
     @Test func tablesAreOfTheirInstructionSet() {
-        for isa: UInt32 in 0..<4 {
+        for isa: UInt32 in 0..<5 {
             let found = lamina_kernels_for(lamina_isa(isa)).pointee.isa
             #expect(found == (lamina_isa_is_available(lamina_isa(isa)) ? lamina_isa(isa) : LAMINA_ISA_PORTABLE))
         }

@@ -6,7 +6,8 @@ import Testing
 /// Same checkpoint, same prompt: the same bits whatever the threads, the memory, the chunks, the codec and the
 /// instruction set.
 @Suite struct DeterminismTests {
-    private static let instructionSets = ["portable", "avx2", "avx512", "neon"]
+    private static let readModes = ["uring-registered", "uring", "pread", "buffered"]
+    private static let instructionSets = ["portable", "avx2", "avx512", "avx512vbmi2", "neon"]
 
     @Test(arguments: [DType.bfloat16, .float16, .float32], [false, true])
     func logitsAreTheSameBits(_ dtype: DType, _ isTied: Bool) throws {
@@ -21,11 +22,17 @@ import Testing
             let whole = try makeStore(source, in: folder)
             let cut = try makeStore(source, in: folder, ["--chunk-bytes", "4K"])
             let raw = try makeStore(source, in: folder, ["--chunk-bytes", "4K", "--codec", "raw"])
+            let huffman = dtype == .bfloat16 ? [try makeStore(source, in: folder, ["--codec", "exp-huf"])] : []
             let ids = (0..<37).map { ($0 * 29 + 3) % sizes.vocabulary }
             let expected = try output(whole, ids)
-            for store in [whole, cut, raw] {
+            for store in [whole, cut, raw] + huffman {
                 for options in [["--threads", "1"], ["--threads", "2"], ["--threads", "3", "--memory", "64MiB"]] {
                     #expect(try output(store, ids, options) == expected, "\(store) \(options)")
+                }
+            }
+            for mode in DeterminismTests.readModes {
+                for memory in [[], ["--memory", "64MiB"]] {
+                    #expect(try output(cut, ids, ["--io", mode] + memory) == expected, "\(mode) \(memory)")
                 }
             }
             for name in DeterminismTests.instructionSets {

@@ -1,90 +1,124 @@
-import Glibc
-import LayerStore
+import Synchronization
 import TensorCore
 import TestSupport
 import Testing
 
 @testable import Inference
 
-/// Reads that take a while, each a different one.
-struct SlowFileSystem: FileSystem {
-    private let real = RealFileSystem()
-
-    func read(_ descriptor: Int32, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Int64 {
-        usleep(UInt32(offset / 4096 % 3) * 300)
-        return real.read(descriptor, into: buffer, at: offset)
-    }
-
-    func open(_ path: String, _ mode: OpenMode) -> Int32 { real.open(path, mode) }
-    func close(_ descriptor: Int32) -> Int32 { real.close(descriptor) }
-    func write(_ descriptor: Int32, from buffer: UnsafeRawBufferPointer, at offset: UInt64) -> Int64 {
-        real.write(descriptor, from: buffer, at: offset)
-    }
-    func truncate(_ descriptor: Int32, to size: UInt64) -> Int32 { real.truncate(descriptor, to: size) }
-    func sync(_ descriptor: Int32) -> Int32 { real.sync(descriptor) }
-    func facts(of descriptor: Int32) -> Result<FileFacts, SystemError> { real.facts(of: descriptor) }
-    func facts(at path: String, followLinks: Bool) -> Result<FileFacts, SystemError> {
-        real.facts(at: path, followLinks: followLinks)
-    }
-    func rename(_ from: String, to: String) -> Int32 { real.rename(from, to: to) }
-    func unlink(_ path: String) -> Int32 { real.unlink(path) }
-    func makeDirectory(_ path: String) -> Int32 { real.makeDirectory(path) }
-    func removeDirectory(_ path: String) -> Int32 { real.removeDirectory(path) }
-    func lock(_ descriptor: Int32) -> Int32 { real.lock(descriptor) }
-    func dropCache(_ descriptor: Int32) -> Int32 { real.dropCache(descriptor) }
-    func adviseSequential(_ descriptor: Int32) -> Int32 { real.adviseSequential(descriptor) }
-    func freeBytes(at path: String) -> Result<UInt64, SystemError> { real.freeBytes(at: path) }
-    func list(_ path: String) -> Result<[String], SystemError> { real.list(path) }
-    func canonicalPath(_ path: String) -> Result<String, SystemError> { real.canonicalPath(path) }
-}
-
 @Suite struct PrefetcherTests {
-    private func plan(_ path: String, in fileSystem: any FileSystem = RealFileSystem()) throws -> StreamPlan {
-        try StreamPlanBuilder.plan(for: StoredModel(Store(path: path, in: fileSystem)))
+    private func passes(_ count: Int, head: Bool = true) -> PassSchedule {
+        PassSchedule(includesHead: head, count: count)
     }
 
-    private func prefetcher(
-        _ plan: StreamPlan, passes: Int, slots: Int, readers: Int, residentBytes: Int = 0
-    ) throws -> Prefetcher {
-        try Prefetcher(
-            plan: plan, schedule: [PassSchedule(includesHead: true, count: passes)], slotBytes: plan.slotBytes,
-            slotCount: slots, readers: readers,
-            residents: Residents(plan.reads, budget: residentBytes, decoded: false))
+    @Test(arguments: RequestFixture.availableModes, [1, 2, 7, 200])
+    func everyRequestComesInOrder(mode: ReadMode, slots: Int) throws {
+        try TinyStore.with { path in
+            let fixture = try RequestFixture(path, mode: mode)
+            let prefetcher = try fixture.prefetcher([passes(3)], slots: slots, options: ReaderOptions(mode: mode))
+            defer { prefetcher.stop() }
+            for pass in 0..<3 { try fixture.consume(prefetcher, pass: pass) }
+            #expect(prefetcher.mode == mode)
+            let statistics = prefetcher.readStatistics
+            #expect(statistics.bytes == UInt64(3 * fixture.passBytes))
+            #expect(statistics.requests == 3 * fixture.requests.count)
+            #expect(statistics.seconds > 0)
+        }
     }
 
-    /// Takes every read of `passes` passes in order and compares the bytes with the file's checksums.
-    private func consume(_ prefetcher: Prefetcher, _ plan: StreamPlan, passes: Int) throws {
-        var waited = 0.0
-        for pass in 0..<passes {
-            for (index, read) in plan.reads.enumerated() {
-                let chunk = try prefetcher.take(pass: pass, read: index, waited: &waited)
-                let record = plan.matrices[read.matrix].tensor.chunks[read.chunk]
-                #expect(xxh3(UnsafeRawBufferPointer(rebasing: chunk.bytes[..<Int(record.storedSize)])) == record.hash)
-                prefetcher.release(pass: pass, read: index)
+    @Test(arguments: [1, 2, 3, 64], [1, 2, 4]) func slowReadsComeInOrder(slots: Int, threads: Int) throws {
+        try TinyStore.with { path in
+            let fixture = try RequestFixture(path, in: SlowFileSystem())
+            let prefetcher = try fixture.prefetcher(
+                [passes(2)], slots: slots, options: ReaderOptions(depth: 3, threads: threads))
+            defer { prefetcher.stop() }
+            for pass in 0..<2 { try fixture.consume(prefetcher, pass: pass) }
+            #expect(prefetcher.depth == threads)
+        }
+    }
+
+    @Test func passesMayLeaveTheHeadOut() throws {
+        try TinyStore.with { path in
+            let fixture = try RequestFixture(path)
+            let prefetcher = try fixture.prefetcher([passes(2, head: false), passes(2)], slots: 3)
+            defer { prefetcher.stop() }
+            for pass in 0..<2 { try fixture.consume(prefetcher, pass: pass, 0..<fixture.bodyRequestCount) }
+            for pass in 2..<4 { try fixture.consume(prefetcher, pass: pass) }
+            let body = fixture.sizes[..<fixture.bodyRequestCount].reduce(0, +)
+            #expect(prefetcher.readStatistics.bytes == UInt64(2 * body + 2 * fixture.passBytes))
+        }
+    }
+
+    @Test(arguments: RequestFixture.availableModes, [0, 4, 2, 1])
+    func residentsAreReadOnce(mode: ReadMode, divisor: Int) throws {
+        try TinyStore.with { path in
+            let fixture = try RequestFixture(path, mode: mode)
+            let budget = divisor == 0 ? 0 : fixture.passBytes / divisor
+            let residents = try Residents(sizes: fixture.sizes, budget: budget)
+            let prefetcher = try fixture.prefetcher(
+                [passes(4)], slots: 2, options: ReaderOptions(mode: mode), residents: residents)
+            defer { prefetcher.stop() }
+            for pass in 0..<4 { try fixture.consume(prefetcher, pass: pass) }
+            let kept = residents.byteCount
+            #expect(prefetcher.readStatistics.bytes == UInt64(kept + 4 * (fixture.passBytes - kept)))
+            #expect(divisor != 1 || kept == fixture.passBytes)
+            for request in fixture.requests.indices {
+                let bytes = prefetcher.residentBytes(request)
+                #expect((bytes != nil) == residents.contains(request))
+                #expect(bytes.map { fixture.isIntact($0, request) } ?? true)
             }
         }
     }
 
-    @Test(arguments: [1, 2, 3, 64], [1, 2, 4]) func everyReadComesInOrder(slots: Int, readers: Int) throws {
+    @Test(arguments: RequestFixture.availableModes, [1, 2, 64])
+    func onceMeansByTheFirstPassThatComesToIt(mode: ReadMode, slots: Int) throws {
         try TinyStore.with { path in
-            let plan = try plan(path, in: SlowFileSystem())
-            let prefetcher = try prefetcher(plan, passes: 3, slots: slots, readers: readers)
+            let fixture = try RequestFixture(path, mode: mode)
+            let residents = try Residents(sizes: fixture.sizes, budget: fixture.passBytes / 3)
+            let prefetcher = try fixture.prefetcher(
+                [passes(2, head: false), passes(1_000_000)], slots: slots, options: ReaderOptions(mode: mode),
+                residents: residents, readsOnce: true)
             defer { prefetcher.stop() }
-            try consume(prefetcher, plan, passes: 3)
-            #expect(prefetcher.readStatistics.bytes == UInt64(3 * plan.bytesPerPass))
+            let body = 0..<fixture.bodyRequestCount
+            try fixture.consume(prefetcher, pass: 0, body)
+            for request in body where residents.contains(request) {
+                try fixture.consume(prefetcher, pass: 1, request..<(request + 1))
+            }
+            try fixture.consume(prefetcher, pass: 2, fixture.bodyRequestCount..<fixture.requests.count)
+            #expect(prefetcher.readStatistics.bytes == UInt64(fixture.passBytes))
         }
     }
 
-    @Test(arguments: [0, 4, 2, 1]) func residentsAreReadOnce(divisor: Int) throws {
+    @Test(arguments: RequestFixture.availableModes) func severalThreadsTakeTurns(mode: ReadMode) throws {
         try TinyStore.with { path in
-            let plan = try plan(path)
-            let resident = divisor == 0 ? 0 : plan.bytesPerPass / divisor
-            let prefetcher = try prefetcher(plan, passes: 4, slots: 2, readers: 3, residentBytes: resident)
+            let fixture = try RequestFixture(path, mode: mode)
+            let residents = try Residents(sizes: fixture.sizes, budget: fixture.passBytes / 5)
+            let prefetcher = try fixture.prefetcher(
+                [passes(20)], slots: 3, options: ReaderOptions(mode: mode, depth: 4), residents: residents)
             defer { prefetcher.stop() }
-            try consume(prefetcher, plan, passes: 4)
-            let kept = Residents.choose(plan.reads.map(\.byteCount), budget: resident).byteCount
-            #expect(prefetcher.readStatistics.bytes == UInt64(kept + 4 * (plan.bytesPerPass - kept)))
-            #expect(divisor != 1 || kept == plan.bytesPerPass)
+            // Tasks are chunks: several threads work on one request.
+            let tasks = fixture.requests.enumerated().flatMap { request, read in read.chunks.map { _ in request } }
+            let next = Atomic(0)
+            let damaged = Atomic(0)
+            let failures = FirstFailure()
+            let work: @Sendable () -> Void = {
+                var waited = 0.0
+                do throws(LaminaError) {
+                    while true {
+                        let task = next.wrappingAdd(1, ordering: .relaxed).oldValue
+                        guard task < 20 * tasks.count else { return }
+                        let (pass, request) = (task / tasks.count, tasks[task % tasks.count])
+                        let bytes = try prefetcher.take(pass: pass, request: request, waited: &waited)
+                        if !fixture.isIntact(bytes, request) { damaged.wrappingAdd(1, ordering: .relaxed) }
+                        prefetcher.release(pass: pass, request: request)
+                    }
+                } catch {
+                    failures.note(error)
+                }
+            }
+            let threads = (0..<5).compactMap { _ in JoinableThread(work) }
+            for thread in threads { thread.join() }
+            try failures.rethrow()
+            #expect(damaged.load(ordering: .relaxed) == 0)
         }
     }
 
@@ -97,29 +131,51 @@ struct SlowFileSystem: FileSystem {
         }
     }
 
-    @Test func stoppingEarlyEndsAtOnce() throws {
+    @Test func residentsBeginOnPages() throws {
+        let residents = try Residents(sizes: [100, 5000, 4096], budget: 1 << 20)
+        for request in 0..<3 {
+            #expect(Int(bitPattern: residents.bytes(of: request)?.baseAddress) % 4096 == 0)
+        }
+        #expect(residents.byteCount == 4096 + 8192 + 4096)
+    }
+
+    @Test(arguments: RequestFixture.availableModes) func stoppingEarlyEndsAtOnce(mode: ReadMode) throws {
         try TinyStore.with { path in
-            let plan = try plan(path, in: SlowFileSystem())
-            let prefetcher = try prefetcher(plan, passes: 1_000_000, slots: 2, readers: 4)
-            var waited = 0.0
-            _ = try prefetcher.take(pass: 0, read: 0, waited: &waited)
-            prefetcher.stop()
-            #expect(throws: LaminaError.self) {
-                try prefetcher.take(pass: 0, read: plan.reads.count - 1, waited: &waited)
+            let fixture = try RequestFixture(path, mode: mode)
+            for round in 0..<50 {
+                let prefetcher = try fixture.prefetcher(
+                    [passes(1_000_000)], slots: 1 + round % 7, options: ReaderOptions(mode: mode))
+                var waited = 0.0
+                if round % 2 == 0 { _ = try prefetcher.take(pass: 0, request: 0, waited: &waited) }
+                prefetcher.stop()
+                #expect(throws: LaminaError.self) {
+                    try prefetcher.take(pass: 0, request: fixture.requests.count - 1, waited: &waited)
+                }
+                prefetcher.stop()
             }
         }
     }
 
-    @Test func aFailureReachesWaitersAndNotTheReadsBeforeIt() throws {
+    @Test func anAbortReachesWaitersAndNotTheRequestsBeforeIt() throws {
         try TinyStore.with { path in
-            let plan = try plan(path)
-            let prefetcher = try prefetcher(plan, passes: 1, slots: 3, readers: 1)
+            let fixture = try RequestFixture(path)
+            let prefetcher = try fixture.prefetcher([passes(1)], slots: 3)
             defer { prefetcher.stop() }
             var waited = 0.0
-            _ = try prefetcher.take(pass: 0, read: 0, waited: &waited)
+            _ = try prefetcher.take(pass: 0, request: 0, waited: &waited)
             prefetcher.abort(LaminaError(.io, "shard", "no disk"))
+            _ = try prefetcher.take(pass: 0, request: 0, waited: &waited)
             #expect(throws: LaminaError(.io, "shard", "no disk")) {
-                try prefetcher.take(pass: 0, read: plan.reads.count - 1, waited: &waited)
+                try prefetcher.take(pass: 0, request: fixture.requests.count - 1, waited: &waited)
+            }
+        }
+    }
+
+    @Test func aRequestThatDoesNotFitIsRefused() throws {
+        try TinyStore.with { path in
+            let fixture = try RequestFixture(path)
+            #expect(throws: LaminaError.self) {
+                try fixture.prefetcher([passes(1)], slots: 0)
             }
         }
     }

@@ -27,11 +27,10 @@ import Testing
 
     private func run(
         _ path: String, in fileSystem: any FileSystem = RealFileSystem(), threads: Int = 1, memory: Int? = nil,
-        readMode: ReadMode = .direct, isa: lamina_isa? = nil, readers: Int = 2
+        readMode: ReadMode? = nil, isa: lamina_isa? = nil
     ) throws -> Outcome {
         let model = try StoredModel(Store(path: path, in: fileSystem))
-        let options = SessionOptions(
-            threads: threads, memoryBytes: memory, context: 16, readers: readers, readMode: readMode)
+        let options = SessionOptions(threads: threads, memoryBytes: memory, readMode: readMode)
         var outcome = Outcome()
         let session = try InferenceSession(
             model, workload: .generate(promptTokens: Self.prompt.count, newTokens: 5), options: options,
@@ -68,7 +67,7 @@ import Testing
         try TinyStore.with { path in
             for threads in [2, 3, 8] { #expect(try run(path, threads: threads) == reference) }
             #expect(try run(path, isa: LAMINA_ISA_PORTABLE) == reference)
-            #expect(try run(path, readMode: .buffered) == reference)
+            for mode in ReadMode.allCases { #expect(try run(path, threads: 2, readMode: mode) == reference, "\(mode)") }
             // Two threads need a little more than one, which the refusal was about.
             let minimum = try minimumMemory(path) + (1 << 20)
             for extra in [0, 40_000, 200_000, 500_000, 900_000, 4_000_000] {
@@ -78,6 +77,54 @@ import Testing
         for chunkBytes in [64, 20_000, 1 << 20] {
             #expect(try TinyStore.with(chunkBytes: chunkBytes) { try run($0, threads: 2) } == reference)
         }
+    }
+
+    /// Logits after the prompt and after each further token, for sequences that advance together.
+    private func together(
+        _ path: String, _ prompts: [[Int]], steps: [[Int]], threads: Int, memory: Int?
+    ) throws -> [[[Float]]] {
+        let model = try StoredModel(Store(path: path, in: RealFileSystem()))
+        let demands = zip(prompts, steps).map { SequenceDemand(promptTokens: $0.count, newTokens: $1.count + 1) }
+        let session = try InferenceSession(
+            model, workload: .generate(demands), options: SessionOptions(threads: threads, memoryBytes: memory),
+            kernels: kernels(), used: 0)
+        var logits = [[[Float]]](repeating: [], count: prompts.count)
+        func take(_ feeds: [Feed]) throws {
+            #expect(try session.feed(feeds))
+            for feed in feeds { logits[feed.sequence].append(try session.withLogits(of: feed.sequence) { Array($0) }) }
+        }
+        try take(prompts.enumerated().map { Feed(sequence: $0, tokens: $1) })
+        for step in 0..<(steps.map(\.count).max() ?? 0) {
+            // Sequences end at different times.
+            let feeds = steps.enumerated().filter { step < $1.count }.map { Feed(sequence: $0, tokens: [$1[step]]) }
+            try take(feeds)
+        }
+        return logits
+    }
+
+    @Test func sequencesTogetherAreAsAlone() throws {
+        let prompts = [[5, 130, 7], [9], Self.prompt, [1, 2, 3, 4, 5, 6], [77, 78]]
+        let steps = [[1, 2], [3, 1, 4, 1, 5], [], [9, 9, 9], [130]]
+        for chunkBytes in [4096, 1 << 20] {
+            try TinyStore.with(chunkBytes: chunkBytes) { path in
+                let alone = try zip(prompts, steps).map {
+                    try together(path, [$0], steps: [$1], threads: 1, memory: nil)[0]
+                }
+                let minimum = try leastMemory(path, prompts, steps)
+                for (threads, memory) in [(1, nil), (2, nil), (3, minimum), (2, minimum + 300_000)] {
+                    #expect(try together(path, prompts, steps: steps, threads: threads, memory: memory) == alone)
+                }
+            }
+        }
+    }
+
+    /// The least memory for three threads, from the refusal.
+    private func leastMemory(_ path: String, _ prompts: [[Int]], _ steps: [[Int]]) throws -> Int {
+        let error = #expect(throws: LaminaError.self) {
+            try together(path, prompts, steps: steps, threads: 3, memory: 1)
+        }
+        let words = (error?.expected ?? "").split(separator: " ")
+        return try #require(words.compactMap { Int($0) }.first) << 20
     }
 
     @Test(arguments: [DType.float16, .float32]) func otherTypesAgreeWithThemselves(dtype: DType) throws {
@@ -102,11 +149,7 @@ import Testing
     private func embeddingRow(_ path: String, token: Int) throws -> [Float] {
         let plan = try StreamPlanBuilder.plan(for: StoredModel(Store(path: path, in: RealFileSystem())))
         let activations = try Activations(widths: plan.widths, columns: 1)
-        let prefetcher = try Prefetcher(
-            plan: plan, schedule: [], slotBytes: plan.slotBytes, slotCount: 1, readers: 1,
-            residents: Residents(plan.reads, budget: 0, decoded: false))
-        defer { prefetcher.stop() }
-        try EmbeddingLookup(plan, kernels: kernels()).fill([token], activations, prefetcher: prefetcher)
+        try EmbeddingLookup(plan, keptBytes: 0, kernels: kernels()).fill([token], activations) { _ in nil }
         return Array(UnsafeBufferPointer(start: activations.column(.residual, 0), count: 35))
     }
 
@@ -144,7 +187,7 @@ import Testing
     @Test func everyDamagedChunkIsNamed() throws {
         try TinyStore.with(chunkBytes: 20_000) { path in
             let plan = try StreamPlanBuilder.plan(for: StoredModel(Store(path: path, in: RealFileSystem())))
-            for read in plan.reads {
+            for read in plan.chunks {
                 let file = plan.files[read.file]
                 var bytes = try Data(contentsOf: URL(fileURLWithPath: file.path))
                 let position = Int(read.offset) + read.neededBytes / 2
@@ -168,7 +211,7 @@ import Testing
             let minimum = try minimumMemory(path)
             let session = try InferenceSession(
                 model, workload: .generate(promptTokens: 1, newTokens: 8),
-                options: SessionOptions(threads: 1, memoryBytes: minimum, context: 16), kernels: kernels(), used: 0)
+                options: SessionOptions(threads: 1, memoryBytes: minimum), kernels: kernels(), used: 0)
             _ = try session.prefill([1])
             truncate(path + "/layers/1.h5", 4096)
             let error = #expect(throws: LaminaError.self) {
@@ -183,8 +226,8 @@ import Testing
         try TinyStore.with { path in
             let model = try StoredModel(Store(path: path, in: RealFileSystem()))
             let session = try InferenceSession(
-                model, workload: .generate(promptTokens: 3, newTokens: 1_000_000),
-                options: SessionOptions(threads: 2, context: 16), kernels: kernels())
+                model, workload: .generate(promptTokens: 3, newTokens: 60), options: SessionOptions(threads: 2),
+                kernels: kernels())
             #expect(try session.prefill([1, 2, 3]))
             #expect(try !session.advance(4, shouldStop: { true }))
         }
@@ -193,20 +236,21 @@ import Testing
     @Test func impossibleRequestsAreRefused() throws {
         try TinyStore.with { path in
             let model = try StoredModel(Store(path: path, in: RealFileSystem()))
-            func session(threads: Int = 1, context: Int = 16, tokens: Int = 1) throws -> InferenceSession {
+            func session(threads: Int = 1, tokens: Int = 1) throws -> InferenceSession {
                 try InferenceSession(
                     model, workload: .generate(promptTokens: tokens, newTokens: 1),
-                    options: SessionOptions(threads: threads, context: context), kernels: kernels())
+                    options: SessionOptions(threads: threads), kernels: kernels())
             }
             #expect(throws: LaminaError.self) { try session(threads: 0) }
             #expect(throws: LaminaError.self) { try session(threads: 2000) }
-            let context = #expect(throws: LaminaError.self) { try session(context: 65) }
+            let context = #expect(throws: LaminaError.self) { try session(tokens: 65) }
             #expect(context?.expected == "1 to 64 positions")
-            #expect(throws: LaminaError.self) { try session(tokens: 17) }
+            #expect(throws: LaminaError.self) { try session(tokens: 0) }
             #expect(throws: LaminaError.self) { try session().prefill([]) }
             #expect(throws: LaminaError.self) { try session().prefill([TinyStore.vocabulary]) }
             #expect(throws: LaminaError.self) { try session().prefill([-1]) }
-            #expect(throws: LaminaError.self) { try session().prefill([Int](repeating: 1, count: 17)) }
+            #expect(throws: LaminaError.self) { try session().prefill([1, 1]) }
+            #expect(throws: LaminaError.self) { try session().feed([Feed(sequence: 1, tokens: [1])]) }
         }
     }
 }

@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""Makes the golden files anew, after a change of format: a tiny checkpoint, the store lamina-convert makes of it, and
-the ways in which copies of that store are bad.
+"""Makes the golden files anew, after a change of format: a tiny checkpoint, the stores lamina-convert makes of it, and
+the ways in which copies of the first of them are bad.
 
-  make.py LAMINA_CONVERT
+  make.py LAMINA_CONVERT                       needs libxxhash
 
-good/checkpoint and good/store.lamina are what every version of the format must agree on; cases.json lists one change
-each, the exit code lamina-verify must give and a part of what it must say. Changed manifests in bad/ have their digest
-of themselves made right again, so that only their content is wrong.
+good/ is what every version of the format must agree on: the checkpoint, and its store with the standard codecs, with
+exp-huf and with raw. cases.json lists one change to store.lamina each, the exit code lamina-verify must give and a part
+of what it must say ("decode": with --decode). Changed manifests in bad/, and patched shards, have all checksums and
+digests made right again, so that only their content is wrong.
 """
+import base64
+import ctypes
+import ctypes.util
 import hashlib
 import json
 import pathlib
@@ -16,7 +20,9 @@ import struct
 import subprocess
 import sys
 
-HIDDEN, HEADS, INTERMEDIATE, VOCABULARY = 16, 2, 24, 20
+# More than one panel of words in the vocabulary, so that a chunk has more than one segment.
+HIDDEN, HEADS, INTERMEDIATE, VOCABULARY = 16, 2, 24, 80
+CODECS = {"store": "auto", "exp-huf": "exp-huf", "raw": "raw"}
 
 
 def weights(count, state):
@@ -90,6 +96,117 @@ def bad_manifests(store, folder):
     yield case("tie-to-nothing", "not stored", lambda m: m["tied"].append({"name": "a", "target": "b"}))
 
 
+def xxh3(data):
+    function = ctypes.CDLL(ctypes.util.find_library("xxhash")).XXH3_64bits
+    function.restype, function.argtypes = ctypes.c_uint64, [ctypes.c_char_p, ctypes.c_size_t]
+    return function(bytes(data), len(data))
+
+
+def record_offset(shard, wanted):
+    """Where in a shard the first chunk's record of a tensor is."""
+    at = 64
+    for _ in range(struct.unpack_from("<I", shard, 12)[0]):
+        name_bytes, rank, planes, chunks = struct.unpack_from("<H3xBH16xQ", shard, at)
+        name = at + 32 + 8 * rank
+        at = name + -(-name_bytes // 8) * 8 + 24 * planes * chunks
+        if shard[name:name + name_bytes] == wanted.encode():
+            return at - 24 * planes * chunks
+    raise KeyError(wanted)
+
+
+def changed_store(store, path, tensor, change):
+    """The files that differ, by path, once `change` has changed a tensor's first chunk or its record in a shard."""
+    manifest = json.loads((store / "manifest.json").read_bytes())
+    shard = bytearray((store / path).read_bytes())
+    record = record_offset(shard, tensor)
+    change(shard, record, struct.unpack_from("<Q", shard, record)[0])
+    offset, _, size = struct.unpack_from("<QQI", shard, record)
+    struct.pack_into("<Q", shard, record + 8, xxh3(shard[offset:offset + size]))
+    struct.pack_into("<Q", shard, 40, xxh3(shard[64:64 + struct.unpack_from("<Q", shard, 32)[0]]))
+    struct.pack_into("<Q", shard, 48, xxh3(shard[:48]))
+    next(s for s in manifest["shards"] if s["path"] == path)["sha256"] = hashlib.sha256(shard).hexdigest()
+    digests = sorted((file["path"].encode(), bytes.fromhex(file["sha256"]))
+                     for file in manifest["shards"] + manifest["side"])
+    manifest["root_digest"] = hashlib.sha256(b"".join(digest for _, digest in digests)).hexdigest()
+    return {path: bytes(shard), "manifest.json": sealed(manifest)}
+
+
+def patches(store, files):
+    """The differences between a store's files and `files`, of the same sizes: runs of changed bytes, in base64."""
+    for path, new in files.items():
+        old = (store / path).read_bytes()
+        assert len(old) == len(new)
+        changed = [at for at in range(len(old)) if old[at] != new[at]]
+        while changed:
+            # Runs with a few equal bytes in between are one: a digest has some by chance.
+            length = next((i for i in range(1, len(changed)) if changed[i] > changed[i - 1] + 8), len(changed))
+            first, last = changed[0], changed[length - 1]
+            yield {"file": path, "at": first, "bytes": base64.b64encode(new[first:last + 1]).decode()}
+            changed = changed[length:]
+
+
+def added(offset, value):
+    """A change of an integer in the chunk."""
+    def change(shard, record, start):
+        old = struct.unpack_from("<I", shard, start + offset)[0]
+        struct.pack_into("<I", shard, start + offset, (old + value) % 2**32)
+    return change
+
+
+def flipped(*bits):
+    """A change of bits in the chunk, each given as the byte's offset and a mask."""
+    def change(shard, record, start):
+        for offset, mask in bits:
+            shard[start + offset] ^= mask
+    return change
+
+
+def stated(size, encoding):
+    """A change of the chunk's record."""
+    return lambda shard, record, start: struct.pack_into("<IB", shard, record + 16, size, encoding)
+
+
+def bad_chunks(store):
+    """Yields cases of exp-tier chunks and records that no writer makes, under checksums that are right."""
+    path = "layers/head.h5"
+
+    def case(name, says, change, tensor="lm_head.weight", exit=3):
+        files = changed_store(store, path, tensor, change)
+        return {"name": name, "patches": list(patches(store, files)), "decode": True, "exit": exit, "says": says}
+
+    shard = (store / path).read_bytes()
+    start, _, _, encoding = struct.unpack_from("<QQIB", shard, record_offset(shard, "lm_head.weight"))
+    segments, slot_words, first, _, second = struct.unpack_from("<5I", shard, start)
+    n, n2, n3, escapes = struct.unpack_from("<4I", shard, start + first)
+    assert encoding == 2 and segments == 2 and n > n2 > n3 > escapes > 0, "the chunk is not what these cases are about"
+    # A symbol 0 of tier 1, and where the second segment's tier 2 ends.
+    low, high = struct.unpack_from("<2Q", shard, start + first + 64)
+    symbol = next(i for i in range(64) if not (low | high) >> i & 1)
+    second_n, second_n2 = struct.unpack_from("<2I", shard, start + second)
+    tier_2_end = second + 64 + (-(-second_n // 64) + -(-second_n2 // 64)) * 16
+    assert second_n2 % 64 != 0, "tier 2 has no place left to be filled"
+
+    yield case("a segment too many", "directory", added(0, 1))
+    yield case("no segments", "directory", added(0, -segments))
+    yield case("another slot", "directory", added(4, 1))
+    yield case("segments that overlap", "directory", added(16, first - second))
+    yield case("a segment behind the chunk", "directory", added(16, 1 << 20))
+    yield case("a segment that leaves the chunk", "directory", added(20, 64))
+    yield case("a chunk with a rest", "directory", added(20, -64))
+    yield case("too few words", "exp-tier", added(first, -1))
+    yield case("words without end", "exp-tier", added(first, 2**32 - 1 - n))
+    yield case("a symbol of tier 2 too many", "exp-tier", added(first + 4, 1))
+    yield case("a symbol of tier 3 too few", "exp-tier", added(first + 8, -1))
+    yield case("an escape too many", "exp-tier", added(first + 12, 1))
+    yield case("tier 1 wants more of tier 2", "exp-tier",
+               flipped(*((first + 64 + half + symbol // 8, 1 << symbol % 8) for half in (0, 8))))
+    yield case("something behind the palette", "exp-tier", flipped((first + 25, 1)))
+    yield case("something behind tier 2", "exp-tier", flipped((tier_2_end - 1, 0x80)))
+    yield case("coded without gain", "impossible bounds", stated(2 * slot_words, 2), exit=65)
+    yield case("coded although raw", "impossible bounds", stated(16, 2), "model.norm.weight", exit=65)
+    yield case("coded as nobody does", "impossible bounds", stated(16, 3), exit=65)
+
+
 def damage(store):
     """Yields cases whose files are changed: a byte flipped, a file cut short, removed or replaced."""
     for path in sorted(p.relative_to(store).as_posix() for p in store.rglob("*") if p.is_file()):
@@ -111,9 +228,11 @@ def main():
     for folder in ("good", "bad"):
         shutil.rmtree(here / folder, ignore_errors=True)
     make_checkpoint(here / "good/checkpoint")
+    for name, codec in CODECS.items():
+        store = here / f"good/{name}.lamina"
+        subprocess.run([sys.argv[1], here / "good/checkpoint", store, "--codec", codec, "--quiet"], check=True)
     store = here / "good/store.lamina"
-    subprocess.run([sys.argv[1], here / "good/checkpoint", store, "--quiet"], check=True)
-    cases = [*bad_manifests(store, here / "bad"), *damage(store)]
+    cases = [*bad_manifests(store, here / "bad"), *bad_chunks(store), *damage(store)]
     (here / "cases.json").write_text(json.dumps(cases, indent=1) + "\n")
     print(f"{len(cases)} cases")
 

@@ -16,13 +16,14 @@
 typedef enum lamina_isa {
     LAMINA_ISA_PORTABLE = 0,
     LAMINA_ISA_NEON = 1,
-    LAMINA_ISA_AVX2 = 2,    // AVX2 + FMA + F16C
-    LAMINA_ISA_AVX512 = 3,  // AVX-512 F, BW, VL, DQ
+    LAMINA_ISA_AVX2 = 2,          // AVX2 + FMA + F16C
+    LAMINA_ISA_AVX512 = 3,        // AVX-512 F, BW, VL, DQ
+    LAMINA_ISA_AVX512_VBMI2 = 4,  // these and VBMI, VBMI2: Ice Lake, Zen 4 and later
 } lamina_isa;
 
 // Whether this machine can run it.
 bool lamina_isa_is_available(lamina_isa isa);
-// "portable", "neon", "avx2", "avx512".
+// "portable", "neon", "avx2", "avx512", "avx512vbmi2".
 const char *lamina_isa_name(lamina_isa isa);
 // The best available one, or the one named by the environment variable LAMINA_ISA.
 // False if LAMINA_ISA names an unknown or unavailable one (then *isa is the best available).
@@ -54,6 +55,18 @@ typedef struct lamina_panel_task {
     size_t y_stride;
     size_t columns;
 } lamina_panel_task;
+
+// ---- exp-tier ---------------------------------------------------------------------------------------------
+
+// BF16 words coded by how frequent their exponents are, in segments that decode on their own (formats/shard.md,
+// "exp-tier"). The same words give the same bytes on every instruction set.
+
+// Words in the largest segment: 32 Mi.
+#define LAMINA_TIER_LARGEST 33554432
+// Bytes of scratch that decoding takes, 64-byte aligned; what they hold before does not matter.
+#define LAMINA_TIER_SCRATCH 82944
+// Most bytes a segment of `count` words takes.
+size_t lamina_tier_bound(size_t count);
 
 // ---- attention --------------------------------------------------------------------------------------------
 
@@ -95,6 +108,16 @@ typedef struct lamina_kernels {
     // k_count from each; rows..<width and an odd last BF16 k are padded with +0. Index: lamina_weight_type.
     void (*pack_panel[3])(const void *source, size_t row_stride, size_t rows, size_t width, size_t k_count, void *panel);
     void (*unpack_panel[3])(const void *panel, size_t width, size_t rows, size_t k_count, void *target, size_t row_stride);
+
+    // Codes 1 to LAMINA_TIER_LARGEST words as one segment and returns its size. Room: lamina_tier_bound(count).
+    size_t (*encode_tier)(const uint16_t *weights, size_t count, void *segment);
+    // The bytes may be anything: nothing is read outside the segment's `size` bytes or written outside the output and
+    // the scratch. False, with the output in any state, unless they are a segment of exactly `count` words whose
+    // reserved bytes and filling bits are zero and whose tiers hold as many symbols as the tiers before them need.
+    bool (*decode_tier)(const void *segment, size_t size, uint16_t *weights, size_t count, void *scratch);
+    // multiply_panel[LAMINA_WEIGHT_BF16] for a panel that is stored as a segment of width * k_count words, with the same
+    // results: task->weights is the segment, of `size` bytes. False as for decode_tier, with y in any state.
+    bool (*multiply_tier_panel)(const lamina_panel_task *task, size_t size, void *scratch);
 
     // To f32 (exact). Index: lamina_weight_type.
     void (*widen[3])(const void *source, float *target, size_t count);

@@ -28,6 +28,8 @@ enum {
 // ignore it).
 int lamina_open(const char *path, unsigned flags);
 int lamina_close(int descriptor);
+// Takes O_NONBLOCK back; best effort.
+void lamina_set_blocking(int descriptor);
 int64_t lamina_read_at(int descriptor, void *buffer, size_t count, uint64_t offset);
 int64_t lamina_write_at(int descriptor, const void *buffer, size_t count, uint64_t offset);
 int lamina_truncate(int descriptor, uint64_t size);
@@ -60,6 +62,8 @@ uint64_t lamina_available_memory_bytes(void);
 // The smallest memory limit of the cgroups this process is in, version 1 or 2, in bytes; 0 if there is none. `root` is
 // /sys/fs/cgroup and `membership` /proc/self/cgroup, but for tests.
 uint64_t lamina_cgroup_memory_limit_bytes(const char *root, const char *membership);
+// Allows as many open files as the hard limit does: a store has one per layer. The limit now, 0 if unknown.
+uint64_t lamina_raise_file_limit(void);
 int lamina_processor_count(void);
 double lamina_monotonic_seconds(void);
 uint64_t lamina_random_bits(void);

@@ -6,44 +6,54 @@ import TensorCore
 final class EmbeddingLookup: @unchecked Sendable {
     // Sendable: used by one thread at a time.
     private let matrix: PlannedMatrix
-    private let reads: [ChunkRead]
-    /// The plan's first read of the same matrix, if it is the head too.
-    private let firstHeadRead: Int?
+    private let chunks: [PlannedChunk]
     private let file: ShardFile
     private let kernels: KernelTable
     private let stored: AlignedBuffer
     private let decoder: ChunkDecoder
     /// One row's words out of a panel.
     private let words: AlignedBuffer
+    /// Chunks kept as stored, once checked; where they begin, -1 for others.
+    private let kept: UntouchedMemory
+    private var keptOffsets: [Int]
+    private var keptBytes = 0
     private(set) var statistics = ReadStatistics()
 
-    init(_ plan: StreamPlan, kernels: KernelTable) throws(LaminaError) {
+    /// Keeps up to `keptBytes` of chunks in memory. Throws `.limit`.
+    init(_ plan: StreamPlan, keptBytes: Int, kernels: KernelTable) throws(LaminaError) {
         let matrix = plan.matrices[plan.embedding]
         self.matrix = matrix
         self.kernels = kernels
         file = plan.files[matrix.file]
-        reads = EmbeddingLookup.reads(plan)
-        firstHeadRead = plan.isEmbeddingHead ? plan.bodyReadCount : nil
-        stored = try AlignedBuffer(count: reads.reduce(0) { max($0, $1.byteCount) })
+        chunks = EmbeddingLookup.chunks(plan)
+        stored = try AlignedBuffer(count: chunks.reduce(0) { max($0, $1.byteCount) })
         decoder = try ChunkDecoder(slotBytes: matrix.tensor.geometry.slotBytes, kernels: kernels)
         words = try AlignedBuffer(count: matrix.tensor.geometry.paddedColumns * matrix.tensor.dtype.size)
+        kept = try UntouchedMemory(count: keptBytes)
+        keptOffsets = [Int](repeating: -1, count: chunks.count)
     }
 
-    private static func reads(_ plan: StreamPlan) -> [ChunkRead] {
+    private static func chunks(_ plan: StreamPlan) -> [PlannedChunk] {
         let matrix = plan.matrices[plan.embedding]
-        return (0..<matrix.tensor.geometry.chunkCount).map { ChunkRead(matrix, index: plan.embedding, chunk: $0) }
+        return (0..<matrix.tensor.geometry.chunkCount).map { PlannedChunk(matrix, index: plan.embedding, chunk: $0) }
     }
 
-    /// Bytes a lookup takes.
+    /// Bytes a lookup takes, without chunks it keeps.
     static func memoryBytes(_ plan: StreamPlan) -> Int {
         let geometry = plan.matrices[plan.embedding].tensor.geometry
-        return reads(plan).reduce(0) { max($0, $1.byteCount) }
+        return chunks(plan).reduce(0) { max($0, $1.byteCount) }
             + ChunkDecoder.memoryBytes(slotBytes: geometry.slotBytes) + geometry.paddedColumns * geometry.elementSize
     }
 
+    /// Bytes of all chunks, 0 if the pass reads them anyway.
+    static func keepableBytes(_ plan: StreamPlan) -> Int {
+        plan.isEmbeddingHead ? 0 : chunks(plan).reduce(0) { $0 + $1.byteCount }
+    }
+
     /// Writes the rows of `tokens` to columns 0... of the residual stream. Every id must be below the vocabulary.
+    /// `resident` gives the bytes of a chunk that the pass keeps in memory, and whether they are decoded.
     func fill(
-        _ tokens: ArraySlice<Int>, _ activations: Activations, prefetcher: Prefetcher
+        _ tokens: [Int], _ activations: Activations, resident: (Int) -> ChunkBytes?
     ) throws(LaminaError) {
         let geometry = matrix.tensor.geometry
         // In the order of the file, so that tokens that share a chunk share its read.
@@ -57,7 +67,7 @@ final class EmbeddingLookup: @unchecked Sendable {
             }
             for range in 0..<geometry.columnRanges {
                 let chunk = group * geometry.columnRanges + range
-                let elements = try elements(ofChunk: chunk, prefetcher)
+                let elements = try elements(ofChunk: chunk, resident(chunk))
                 for (column, token) in order[next..<end] {
                     copyRow(token, chunk: chunk, elements, to: activations.column(.residual, column))
                 }
@@ -66,27 +76,37 @@ final class EmbeddingLookup: @unchecked Sendable {
         }
     }
 
-    private func elements(ofChunk chunk: Int, _ prefetcher: Prefetcher) throws(LaminaError) -> UnsafeRawPointer {
-        let read = reads[chunk]
+    private func elements(ofChunk chunk: Int, _ resident: ChunkBytes?) throws(LaminaError) -> UnsafeRawPointer {
+        if let resident, resident.isDecoded { return resident.start }
+        let planned = chunks[chunk]
         do throws(LaminaError) {
-            let resident = firstHeadRead.flatMap { prefetcher.residentChunk($0 + chunk) }
-            if let resident, resident.isDecoded, let start = resident.bytes.baseAddress { return start }
-            let bytes = if let resident { resident.bytes } else { try bytes(of: read) }
+            let start = if let resident { resident.start } else { try bytes(ofChunk: chunk) }
             return try decoder.decode(
-                matrix.tensor, chunk: chunk, stored: bytes, base: read.offset, planeCount: matrix.planeCount,
-                planeBytes: matrix.planeBytes)
+                matrix.tensor, chunk: chunk,
+                stored: UnsafeRawBufferPointer(start: start, count: planned.byteCount), base: planned.offset,
+                planeCount: matrix.planeCount, planeBytes: matrix.planeBytes)
         } catch {
             throw error.located(in: file, tensor: matrix.name)
         }
     }
 
-    private func bytes(of read: ChunkRead) throws(LaminaError) -> UnsafeRawBufferPointer {
+    /// The chunk as stored: kept from an earlier lookup, or read, and kept if there is room.
+    private func bytes(ofChunk chunk: Int) throws(LaminaError) -> UnsafeRawPointer {
+        if keptOffsets[chunk] >= 0 { return UnsafeRawPointer(kept.start + keptOffsets[chunk]) }
+        let planned = chunks[chunk]
+        let isKept = keptBytes + planned.byteCount <= kept.count
+        let target = isKept ? kept.start + keptBytes : stored.start
         let started = lamina_monotonic_seconds()
-        let target = UnsafeMutableRawBufferPointer(rebasing: stored.bytes[..<read.byteCount])
-        try file.read(into: target, at: read.offset, neededBytes: read.neededBytes)
+        try file.read(
+            into: UnsafeMutableRawBufferPointer(start: target, count: planned.byteCount), at: planned.offset,
+            neededBytes: planned.neededBytes)
         statistics.seconds += lamina_monotonic_seconds() - started
-        statistics.bytes += UInt64(read.byteCount)
-        return UnsafeRawBufferPointer(target)
+        statistics.bytes += UInt64(planned.byteCount)
+        if isKept {
+            keptOffsets[chunk] = keptBytes
+            keptBytes += planned.byteCount
+        }
+        return UnsafeRawPointer(target)
     }
 
     /// The part of one row that `chunk` holds, widened.
@@ -126,4 +146,10 @@ final class EmbeddingLookup: @unchecked Sendable {
             for k in 0..<count { words[k] = source[k * width + row] }
         }
     }
+}
+
+/// A chunk's bytes, as stored or decoded.
+struct ChunkBytes {
+    var start: UnsafeRawPointer
+    var isDecoded: Bool
 }

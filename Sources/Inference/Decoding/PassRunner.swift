@@ -7,59 +7,72 @@ import TensorCore
 final class PassRunner: @unchecked Sendable {
     // Sendable: set up by one thread between runs of the pool, whose barriers order it; `failure` has its own lock.
 
-    /// Which positions the head is applied to.
+    /// Which token of which sequence a column is.
+    struct Column: Sendable {
+        var sequence: Int
+        var position: Int
+    }
+
+    /// Which columns the head is applied to.
     enum HeadUse {
-        /// The last column's logits.
-        case lastColumn
-        /// Scores of all columns; `keepsLast` also keeps the last column's logits.
-        case allColumns(HeadScores, keepsLast: Bool)
+        /// Logits of the given columns, rising, to rows from `firstRow` on.
+        case logits(columns: [Int], firstRow: Int)
+        /// Scores of all columns; `keepsLast` also keeps the last column's logits, in row 0.
+        case scores(HeadScores, keepsLast: Bool)
     }
 
     /// What the pool's tasks do.
     private enum Work {
         case columns([ColumnStep], blockSize: Int)
         case tasks(Range<Int>)
+        case checks(Range<Int>)
+        case parts(Range<Int>)
         case attention(layer: Int, scale: Float)
     }
 
     private let plan: StreamPlan
+    private let work: WorkPlan
     private let config: ModelConfig
     private let kernels: KernelTable
     private let vectors: ResidentVectors
-    private let rope: Rope
+    /// Per sequence: rotary frequencies may depend on the prompt's length.
+    private let ropes: [Rope]
     private let pool: OpaquePointer
     let workers: [Worker]
     let activations: Activations
     private let cache: KeyValueCache
+    let products: ChunkProducts
     /// (columns, cosines then sines) of the positions in this pass.
     private let angles: FloatBuffer
-    /// Logits (vocabulary) of the last position asked for.
+    /// (rows, vocabulary rounded up) logits of the columns asked for.
     let logits: FloatBuffer
+    private let logitsStride: Int
     private let prefetcher: Prefetcher
-    private let monitor = Monitor()
-    private var failure: LaminaError?
-    private var work = Work.tasks(0..<0)
+    private let failure = FirstFailure()
+    private var currentWork = Work.tasks(0..<0)
     private var firstIndex = 0
-    private var headUse = HeadUse.lastColumn
-    private(set) var pass = 0
-    private var columns = 0
-    private var firstPosition = 0
+    private var columns: [Column] = []
 
     init(
-        _ plan: StreamPlan, _ config: ModelConfig, kernels: KernelTable, vectors: ResidentVectors, rope: Rope,
-        workers: [Worker], activations: Activations, cache: KeyValueCache, prefetcher: Prefetcher
+        _ plan: StreamPlan, _ work: WorkPlan, _ config: ModelConfig, kernels: KernelTable, vectors: ResidentVectors,
+        ropes: [Rope], workers: [Worker], activations: Activations, cache: KeyValueCache, products: ChunkProducts,
+        logitsRows: Int, prefetcher: Prefetcher
     ) throws(LaminaError) {
         self.plan = plan
+        self.work = work
         self.config = config
         self.kernels = kernels
         self.vectors = vectors
-        self.rope = rope
+        self.ropes = ropes
         self.workers = workers
         self.activations = activations
         self.cache = cache
+        self.products = products
         self.prefetcher = prefetcher
-        angles = try FloatBuffer(count: activations.columns * 2 * rope.frequencies.count)
-        logits = try FloatBuffer(count: roundedUp(config.vocabularySize, to: 16))
+        angles = try FloatBuffer(count: activations.columns * config.rope.dimension)
+        logitsStride = PassRunner.logitsStride(config)
+        logits = try FloatBuffer(count: logitsRows * logitsStride)
+        columns.reserveCapacity(activations.columns)
         guard let pool = lamina_pool_create(workers.count) else {
             throw LaminaError(.limit, "--threads", "cannot start \(workers.count) threads")
         }
@@ -68,52 +81,81 @@ final class PassRunner: @unchecked Sendable {
 
     deinit { lamina_pool_destroy(pool) }
 
-    /// One pass over `columns` tokens whose embeddings stand in the residual stream, at `firstPosition` and after.
-    /// False if `shouldStop` ended it early. Throws what reading and checking chunks throws.
+    /// Floats from one row of logits to the next.
+    static func logitsStride(_ config: ModelConfig) -> Int { roundedUp(config.vocabularySize, to: 16) }
+
+    /// One row of logits (vocabulary).
+    func logits(row: Int) -> UnsafeMutablePointer<Float> { logits.start + row * logitsStride }
+
+    /// One pass over `columns`, whose embeddings stand in the residual stream. False if `shouldStop` ended it early.
+    /// Throws what reading and checking chunks throws.
     func run(
-        columns: Int, firstPosition: Int, head: HeadUse?, shouldStop: () -> Bool,
-        layerEnd: ((Int) -> Void)? = nil
+        _ columns: [Column], head: HeadUse?, shouldStop: () -> Bool, layerEnd: ((Int) -> Void)? = nil
     ) throws(LaminaError) -> Bool {
         self.columns = columns
-        self.firstPosition = firstPosition
-        let half = rope.frequencies.count
-        for column in 0..<columns {
-            let start = angles.start + column * 2 * half
-            rope.fill(position: firstPosition + column, cosine: start, sine: start + half)
+        products.begin(columns: columns.count)
+        for (index, column) in columns.enumerated() {
+            let rope = ropes[column.sequence]
+            let start = angles.start + index * 2 * rope.frequencies.count
+            rope.fill(position: column.position, cosine: start, sine: start + rope.frequencies.count)
         }
+        var stages = work.stages.startIndex
         for step in plan.body {
             switch step {
-            case .columns(let steps): try runColumns(steps, columns)
-            case .multiply(let tasks): try run(.tasks(tasks), count: tasks.count)
+            case .columns(let steps): try runColumns(steps)
+            case .multiply:
+                try multiply(work.stages[stages])
+                stages += 1
             case .attend(let layer, let scale):
-                try run(.attention(layer: layer, scale: scale), count: columns * config.headCount)
+                try run(.attention(layer: layer, scale: scale), count: columns.count * config.headCount)
             case .layerEnd(let layer):
                 layerEnd?(layer)
                 if shouldStop() { return false }
             }
         }
-        if let head {
-            headUse = head
-            try runColumns(plan.final, columns)
-            try run(.tasks(plan.headTasks), count: plan.headTasks.count)
-        }
-        pass += 1
+        if let head { try run(head, work.stages[stages]) }
+        products.end()
         return true
+    }
+
+    private func run(_ head: HeadUse, _ stage: ProductStage) throws(LaminaError) {
+        switch head {
+        case .logits(let wanted, let firstRow):
+            // The wanted columns move to the front, in order: the head then reads one block of columns.
+            let width = plan.widths[Activation.residual.rawValue]
+            for (index, column) in wanted.enumerated() where index != column {
+                activations.column(.residual, index).update(from: activations.column(.residual, column), count: width)
+            }
+            columns.removeLast(columns.count - wanted.count)
+            products.beginHead(.logits(logits(row: firstRow), stride: logitsStride), columns: wanted.count)
+        case .scores(let scores, let keepsLast):
+            products.beginHead(.scores(scores, lastLogits: keepsLast ? logits.start : nil), columns: columns.count)
+        }
+        try runColumns(plan.final)
+        try multiply(stage)
+    }
+
+    private func multiply(_ stage: ProductStage) throws(LaminaError) {
+        guard products.canCut(stage) else { return try run(.tasks(stage.tasks), count: stage.tasks.count) }
+        let needsChecks = products.needsChecks(stage)
+        if needsChecks { try run(.checks(stage.chunks), count: stage.chunks.count) }
+        try run(.parts(stage.parts), count: stage.parts.count)
+        if needsChecks { for chunk in stage.chunks { products.release(chunk) } }
     }
 
     // MARK: The pool
 
-    private func runColumns(_ steps: [ColumnStep], _ columns: Int) throws(LaminaError) {
+    private func runColumns(_ steps: [ColumnStep]) throws(LaminaError) {
         // A few tasks per thread: one column is a microsecond's work.
-        let blockSize = max(1, columns / (4 * workers.count))
-        try run(.columns(steps, blockSize: blockSize), count: dividedUp(columns, by: blockSize))
+        let blockSize = max(1, columns.count / (4 * workers.count))
+        try run(.columns(steps, blockSize: blockSize), count: dividedUp(columns.count, by: blockSize))
     }
 
     /// Tasks in one run of the pool, a limit of its own.
     private static let mostTasks = (1 << 20) - 1
 
     private func run(_ work: Work, count: Int) throws(LaminaError) {
-        self.work = work
+        currentWork = work
         firstIndex = 0
         while firstIndex < count {
             let batch = min(count - firstIndex, PassRunner.mostTasks)
@@ -125,31 +167,40 @@ final class PassRunner: @unchecked Sendable {
                 }, Unmanaged.passUnretained(self).toOpaque())
             firstIndex += batch
         }
-        if let failure { throw failure }
+        try failure.rethrow()
     }
 
     private func perform(_ index: Int, _ worker: Int) {
         let index = firstIndex + index
-        switch work {
+        let worker = workers[worker]
+        switch currentWork {
         case .columns(let steps, let blockSize):
-            for column in (index * blockSize)..<min((index + 1) * blockSize, columns) { perform(steps, column) }
+            for column in (index * blockSize)..<min((index + 1) * blockSize, columns.count) { perform(steps, column) }
         case .attention(let layer, let scale):
-            attend(layer, scale, column: index / config.headCount, head: index % config.headCount, workers[worker])
+            attend(layer, scale, column: index / config.headCount, head: index % config.headCount, worker)
         case .tasks(let tasks):
-            let started = lamina_monotonic_seconds()
-            let waited = workers[worker].waitSeconds
-            multiply(plan.tasks[tasks.lowerBound + index], workers[worker])
-            let elapsed = lamina_monotonic_seconds() - started
-            workers[worker].taskSeconds += elapsed - (workers[worker].waitSeconds - waited)
+            let task = plan.tasks[tasks.lowerBound + index]
+            multiply(task.matrix) { () throws(LaminaError) in try products.multiply(task, worker) }
+        case .checks(let chunks):
+            let chunk = chunks.lowerBound + index
+            multiply(plan.chunks[chunk].matrix) { () throws(LaminaError) in try products.check(chunk, worker) }
+        case .parts(let parts):
+            let part = work.parts[parts.lowerBound + index]
+            multiply(plan.tasks[part.task].matrix) { () throws(LaminaError) in try products.multiply(part, worker) }
         }
     }
 
-    private func fail(_ error: LaminaError) {
-        monitor.lock()
-        if failure == nil { failure = error }
-        monitor.unlock()
-        // Workers that wait for chunks behind this one would wait for ever: its slots are not given back.
-        prefetcher.abort(error)
+    /// Runs `body`; its error is kept, with the matrix named.
+    private func multiply(_ matrix: Int, _ body: () throws(LaminaError) -> Void) {
+        do throws(LaminaError) {
+            try body()
+        } catch {
+            let matrix = plan.matrices[matrix]
+            let located = error.located(in: plan.files[matrix.file], tensor: matrix.name)
+            failure.note(located)
+            // Workers that wait for chunks behind this one would wait for ever: its slots are not given back.
+            prefetcher.abort(located)
+        }
     }
 
     // MARK: Columns
@@ -164,17 +215,11 @@ final class PassRunner: @unchecked Sendable {
             case .addBias(let bias, let target):
                 kernels.pointee.add(
                     vectors.vector(bias), activations.column(target, column), plan.widths[target.rawValue])
-            case .rotateHalves(let activation, let heads):
-                let cosine = angles.start + column * 2 * rope.frequencies.count
-                for head in 0..<heads {
-                    kernels.pointee.rope_half(
-                        activations.column(activation, column) + head * config.headDimension, cosine,
-                        cosine + rope.frequencies.count, 2 * rope.frequencies.count)
-                }
+            case .rotateHalves(let activation, let heads): rotateHalves(activation, heads: heads, column)
             case .storeKeyValue(let layer):
                 cache.store(
-                    layer: layer, position: firstPosition + column, key: activations.column(.key, column),
-                    value: activations.column(.value, column))
+                    sequence: columns[column].sequence, layer: layer, position: columns[column].position,
+                    key: activations.column(.key, column), value: activations.column(.value, column))
             case .siluMultiply(let gate, let up):
                 kernels.pointee.silu_multiply(
                     activations.column(gate, column), activations.column(up, column), plan.widths[gate.rawValue])
@@ -186,99 +231,30 @@ final class PassRunner: @unchecked Sendable {
         }
     }
 
+    private func rotateHalves(_ activation: Activation, heads: Int, _ column: Int) {
+        let half = config.rope.dimension / 2
+        let cosine = angles.start + column * 2 * half
+        for head in 0..<heads {
+            kernels.pointee.rope_half(
+                activations.column(activation, column) + head * config.headDimension, cosine, cosine + half, 2 * half)
+        }
+    }
+
     private func attend(_ layer: Int, _ scale: Float, column: Int, head: Int, _ worker: Worker) {
+        let started = lamina_monotonic_seconds()
+        let (sequence, position) = (columns[column].sequence, columns[column].position)
         let keyValueHead = head / (config.headCount / config.keyValueHeadCount)
         var task = lamina_attention_task()
         task.query = UnsafePointer(activations.column(.query, column) + head * config.headDimension)
-        task.keys = UnsafePointer(cache.keys(layer: layer, head: keyValueHead))
-        task.values = UnsafePointer(cache.values(layer: layer, head: keyValueHead))
+        task.keys = UnsafePointer(cache.keys(sequence: sequence, layer: layer, head: keyValueHead))
+        task.values = UnsafePointer(cache.values(sequence: sequence, layer: layer, head: keyValueHead))
         task.head_dim = config.headDimension
         task.first = 0
-        task.count = firstPosition + column + 1
+        task.count = position + 1
         task.scale = scale
         task.scores = worker.scores.start
         task.output = activations.column(.mixed, column) + head * config.headDimension
         kernels.pointee.attend(&task)
-    }
-
-    // MARK: Products
-
-    private func multiply(_ task: ChunkTask, _ worker: Worker) {
-        let matrix = plan.matrices[task.matrix]
-        for read in task.reads {
-            do throws(LaminaError) {
-                try multiply(plan.reads[read], index: read, matrix, task, worker)
-            } catch {
-                return fail(error.located(in: plan.files[matrix.file], tensor: matrix.name))
-            }
-        }
-    }
-
-    private func multiply(
-        _ read: ChunkRead, index: Int, _ matrix: PlannedMatrix, _ task: ChunkTask, _ worker: Worker
-    ) throws(LaminaError) {
-        let chunk = try prefetcher.take(pass: pass, read: index, waited: &worker.waitSeconds)
-        if let start = chunk.bytes.baseAddress, chunk.isDecoded {
-            return multiply(UnsafeRawPointer(start), read, matrix, task, worker)
-        }
-        defer { prefetcher.release(pass: pass, read: index) }
-        let elements = try worker.decoder.decode(
-            matrix.tensor, chunk: read.chunk, stored: chunk.bytes, base: read.offset, planeCount: matrix.planeCount,
-            planeBytes: matrix.planeBytes)
-        prefetcher.keep(elements, of: index)
-        multiply(elements, read, matrix, task, worker)
-    }
-
-    /// All panels of a chunk, whose decoded elements these are, times all columns.
-    private func multiply(
-        _ elements: UnsafeRawPointer, _ read: ChunkRead, _ matrix: PlannedMatrix, _ task: ChunkTask, _ worker: Worker
-    ) {
-        let geometry = matrix.tensor.geometry
-        let extent = geometry.chunk(read.chunk)
-        var panel = lamina_panel_task()
-        panel.k_begin = extent.firstColumn
-        panel.k_count = extent.columnCount
-        for unit in 0..<extent.unitCount {
-            let number = extent.firstUnit + unit
-            panel.weights = elements + unit * 64 * extent.columnCount * geometry.elementSize
-            panel.width = geometry.width(ofUnit: number)
-            panel.rows = min(64, geometry.rows - number * 64)
-            if let output = task.output {
-                panel.x = UnsafePointer(activations.column(task.input, 0))
-                panel.x_stride = activations.stride(task.input)
-                panel.y = activations.column(output, 0) + number * 64
-                panel.y_stride = activations.stride(output)
-                panel.columns = columns
-                kernels.multiply(matrix.weightType, &panel)
-            } else {
-                let isComplete = extent.firstColumn + extent.columnCount == geometry.paddedColumns
-                multiplyHead(&panel, number: number, matrix.weightType, worker, isComplete: isComplete)
-            }
-        }
-    }
-
-    private func multiplyHead(
-        _ panel: inout lamina_panel_task, number: Int, _ type: WeightType, _ worker: Worker, isComplete: Bool
-    ) {
-        panel.x_stride = activations.stride(plan.headInput)
-        switch headUse {
-        case .lastColumn:
-            panel.x = UnsafePointer(activations.column(plan.headInput, columns - 1))
-            panel.y = logits.start + number * 64
-            panel.y_stride = 0
-            panel.columns = 1
-            kernels.multiply(type, &panel)
-        case .allColumns(let scores, let keepsLast):
-            panel.x = UnsafePointer(activations.column(plan.headInput, 0))
-            panel.y = worker.panel.start
-            panel.y_stride = 64
-            panel.columns = columns
-            kernels.multiply(type, &panel)
-            guard isComplete else { return }
-            scores.reduce(panel: number, rows: panel.rows, logits: worker.panel.start, columns: columns)
-            guard keepsLast else { return }
-            let last = worker.panel.start + (columns - 1) * 64
-            for row in 0..<panel.rows { logits.start[number * 64 + row] = last[row] }
-        }
+        worker.seconds.compute += lamina_monotonic_seconds() - started
     }
 }

@@ -16,7 +16,7 @@ final class ResidentVectors: Sendable {
                 planeBytes: vector.tensor.planeBytes, file: vector.file, name: vector.name)
             for chunk in 0..<vector.tensor.geometry.chunkCount {
                 let extent = vector.tensor.geometry.chunk(chunk)
-                let read = ChunkRead(matrix, index: 0, chunk: chunk)
+                let read = PlannedChunk(matrix, index: 0, chunk: chunk)
                 let bytes = try AlignedBuffer(count: read.byteCount)
                 let file = plan.files[vector.file]
                 do throws(LaminaError) {

@@ -5,13 +5,23 @@ import TensorCore
 final class Worker: @unchecked Sendable {
     // Sendable: the pool gives each worker number to one thread at a time.
     let decoder: ChunkDecoder
-    /// Attention scores, one per position of the cache.
+    /// Attention scores, one per position of the longest sequence.
     let scores: FloatBuffer
     /// Products of one panel (columns, 64), only for scoring.
     let panel: FloatBuffer
-    /// Seconds spent waiting for the disk, and decoding and multiplying.
-    var waitSeconds = 0.0
-    var taskSeconds = 0.0
+    var seconds = Seconds()
+
+    /// Where a worker's time went.
+    struct Seconds: Sendable {
+        /// Waiting for the disk.
+        var wait = 0.0
+        /// Comparing checksums.
+        var check = 0.0
+        /// Decoding chunks that are not multiplied as they are stored.
+        var decode = 0.0
+        /// Multiplying, with the decoding that is part of it, and attention.
+        var compute = 0.0
+    }
 
     init(
         decodedBytes: Int, positions: Int, panelColumns: Int, kernels: KernelTable

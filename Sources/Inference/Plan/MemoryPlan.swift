@@ -2,29 +2,39 @@ import CSystem
 import LayerStore
 import TensorCore
 
-/// How the memory budget is divided: what must be there first, then width of prefill, read-ahead, resident chunks.
+/// How the memory budget is divided: what must be there first, then width of prefill, read-ahead, resident weights.
 struct MemoryPlan: Sendable, Equatable {
-    /// Positions of the prompt per pass.
+    /// Columns per pass.
     var columns: Int
-    /// Slots in the prefetcher's ring.
-    var slots: Int
-    /// Bytes for resident chunks.
+    /// Bytes that chunks are joined up to for one request, at most.
+    var requestBytes: Int
+    /// Bytes for the ring's slots.
+    var ringBytes: Int
+    /// Bytes for resident weights.
     var residentBytes: Int
     /// Residents are kept decoded: everything fits that way, and later passes then only multiply.
     var keepsDecoded: Bool
+    /// Bytes for chunks of an embedding that is not the head's matrix, kept as they are looked up.
+    var embeddingBytes: Int
+    /// Bytes in use in all.
+    var totalBytes: Int
+    /// The smallest budget that works.
+    var minimumBytes: Int
 
     /// Read-ahead beyond this does not make a disk faster.
-    static let largestRing = 64 << 20
+    static let largestRing = 16 * RequestPlan.wantedBytes
     /// And shares what memory is left with residents, which make it read less.
-    static let ringShare = 4
-    /// Slots that keep readers and workers busy at the same time.
-    static let usefulSlots = 8
+    private static let ringShare = 4
+    /// Requests in flight that keep a disk busy; fewer are larger than they need be.
+    private static let usefulSlots = 8
     /// Passes from which keeping everything decoded pays for filling more memory.
-    static let passesForDecoded = 4
+    private static let passesForDecoded = 4
     /// Wider prefill passes gain nothing more per byte read.
-    static let mostColumns = 4096
-    /// Thread stacks, the allocator's slack, the system's tables, and pages of the program itself that are read later.
-    static let overhead = 16 << 20
+    private static let mostColumns = 4096
+    /// Thread stacks, the allocator's slack, the system's buffers, and pages of the program itself that are read later.
+    private static let overhead = 24 << 20
+    /// The system's page tables take 8 bytes for every 4,096, and count as this process's memory.
+    private static let pageTableShare = 512
 
     /// What a decoder needs.
     struct Demand: Sendable {
@@ -36,42 +46,60 @@ struct MemoryPlan: Sendable, Equatable {
         var perColumn: Int
         /// Columns that a pass can use.
         var wantedColumns: Int
-        /// Passes after the prompt.
+        /// Passes over the weights after the first.
         var laterPasses: Int
-        var slotBytes: Int
-        /// Bytes of all reads of a pass, as stored and decoded.
+        /// Bytes of the largest chunk as stored.
+        var chunkBytes: Int
+        /// Bytes of all requests of a pass, as stored, and of all its chunks decoded.
         var passBytes: Int
         var decodedPassBytes: Int
-        var reads: Int
+        /// Whether multiplying decoded chunks is faster than decoding resident ones each time.
+        var isDecodedFaster: Bool
+        /// Bytes of the embedding where it is not part of the pass.
+        var embeddingBytes: Int
     }
 
     /// Divides `budget` bytes. Throws `.limit` with the smallest budget that works.
     init(_ demand: Demand, budget: Int) throws(LaminaError) {
         let base = demand.used + demand.fixed + MemoryPlan.overhead
-        let minimum = base + demand.perColumn + 2 * demand.slotBytes
-        guard budget >= minimum else {
+        minimumBytes = base + demand.perColumn + 2 * demand.chunkBytes
+        guard budget >= minimumBytes else {
             throw LaminaError(
                 .limit, "--memory", "the budget is too small for this model and context",
-                expected: "at least \(MemoryPlan.rounded(minimum)) MiB", found: "\(budget >> 20) MiB",
-                hint: "raise --memory, or lower --ctx or --threads")
+                expected: "at least \(MemoryPlan.rounded(minimumBytes)) MiB", found: "\(budget >> 20) MiB",
+                hint: "raise --memory, or lower --ctx or --threads; in a batch, fewer or shorter prompts")
         }
-        var left = budget - minimum
-        // Half of what is left for a wider prefill, which saves whole passes; the rest for the ring and residents.
+        var left = budget - minimumBytes
+        left -= left / MemoryPlan.pageTableShare
+        let spare = budget - minimumBytes - left
+        // Half of what is left for wider passes, which save whole passes; the rest for the ring and residents.
         let extra = min(min(demand.wantedColumns, MemoryPlan.mostColumns) - 1, left / 2 / max(1, demand.perColumn))
         columns = 1 + max(0, extra)
         left -= (columns - 1) * demand.perColumn
-        slots = MemoryPlan.slots(demand, left: left)
-        left -= (slots - 2) * demand.slotBytes
-        let passes = dividedUp(demand.wantedColumns, by: columns) + demand.laterPasses
-        keepsDecoded = passes >= MemoryPlan.passesForDecoded && left >= demand.decodedPassBytes
+        let passes = demand.laterPasses + dividedUp(demand.wantedColumns, by: columns)
+        let ring = MemoryPlan.ring(demand, left: left)
+        let leftWithRing = left - (ring.bytes - 2 * demand.chunkBytes)
+        keepsDecoded =
+            demand.isDecodedFaster && passes >= MemoryPlan.passesForDecoded
+            && leftWithRing >= demand.decodedPassBytes
+        let isAllResident = keepsDecoded || (passes > 1 && left >= demand.passBytes)
+        // What is resident as stored is read straight to its place: then the ring has nothing to do.
+        let needsRing = keepsDecoded || !isAllResident
+        ringBytes = needsRing ? ring.bytes : 2 * demand.chunkBytes
+        requestBytes = needsRing ? ring.requestBytes : RequestPlan.wantedBytes
+        if needsRing { left = leftWithRing }
         residentBytes = keepsDecoded ? demand.decodedPassBytes : passes > 1 ? min(left, demand.passBytes) : 0
+        left -= residentBytes
+        embeddingBytes = isAllResident ? min(left, demand.embeddingBytes) : 0
+        totalBytes = budget - spare - left + embeddingBytes
     }
 
-    /// Slots of the ring: two are in the minimum already.
-    private static func slots(_ demand: Demand, left: Int) -> Int {
-        let useful = max(left / ringShare, min(left, (usefulSlots - 2) * demand.slotBytes))
-        let wanted = min(max(2, largestRing / demand.slotBytes), max(2, demand.reads))
-        return 2 + max(0, min(wanted - 2, useful / demand.slotBytes))
+    /// Bytes of the ring, of which two chunks are in the minimum already, and of a request.
+    private static func ring(_ demand: Demand, left: Int) -> (bytes: Int, requestBytes: Int) {
+        let smallest = 2 * demand.chunkBytes
+        let useful = max(left / ringShare, min(left, (usefulSlots - 2) * demand.chunkBytes))
+        let bytes = min(smallest + useful, max(smallest, largestRing), max(smallest, demand.passBytes))
+        return (bytes, max(demand.chunkBytes, min(RequestPlan.wantedBytes, bytes / usefulSlots)))
     }
 
     private static func rounded(_ bytes: Int) -> Int { (bytes + (1 << 20) - 1) >> 20 }

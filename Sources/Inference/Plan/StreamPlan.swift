@@ -34,8 +34,8 @@ struct PlannedMatrix: Sendable {
     var columns: Int { tensor.geometry.columns }
 }
 
-/// One read: the bytes of one chunk, all planes, page-aligned at both ends.
-struct ChunkRead: Sendable, Equatable {
+/// One chunk of a matrix and where all its planes lie, page-aligned at both ends.
+struct PlannedChunk: Sendable, Equatable {
     /// Index into `StreamPlan.files`.
     var file: Int
     var offset: UInt64
@@ -50,10 +50,10 @@ struct ChunkRead: Sendable, Equatable {
     var chunk: Int
 }
 
-/// Reads that one worker handles in order: a chunk, or all column ranges of one panel, whose chains add up in order.
+/// Chunks that one worker handles in order: a chunk, or all column ranges of one panel, whose chains add up in order.
 struct ChunkTask: Sendable, Equatable {
-    /// Indices into `StreamPlan.reads`.
-    var reads: Range<Int>
+    /// Indices into `StreamPlan.chunks`.
+    var chunks: Range<Int>
     var matrix: Int
     var input: Activation
     /// Where the product goes; `nil` for the head, whose results the caller of the pass chooses.
@@ -86,7 +86,7 @@ struct StreamPlan: Sendable {
     var files: [ShardFile] = []
     var matrices: [PlannedMatrix] = []
     /// In the order of a pass; those of the head last.
-    var reads: [ChunkRead] = []
+    var chunks: [PlannedChunk] = []
     var tasks: [ChunkTask] = []
     /// From the embedding to the residual stream after the last layer.
     var body: [PlanStep] = []
@@ -94,26 +94,24 @@ struct StreamPlan: Sendable {
     var final: [ColumnStep] = []
     /// Tasks of the head matrix.
     var headTasks: Range<Int> = 0..<0
-    /// Reads before the head's.
-    var bodyReadCount = 0
+    /// Chunks before the head's.
+    var bodyChunkCount = 0
     var headInput = Activation.normalized
     /// Floats per column, 0 for activations this model does not use.
     var widths = [Int](repeating: 0, count: Activation.allCases.count)
     /// Norm weights and biases, kept in memory.
     var vectors: [PlannedVector] = []
     var vectorFloats = 0
-    /// Index into `matrices` of the embedding; its reads are not part of the pass unless it is the head too.
+    /// Index into `matrices` of the embedding; its chunks are not part of the pass unless it is the head too.
     var embedding = 0
     var isEmbeddingHead = false
 
-    /// Bytes of the largest read: the ring's slot size.
-    var slotBytes: Int { reads.reduce(AlignedBuffer.alignment) { max($0, $1.byteCount) } }
-    /// Decoded bytes of the largest chunk.
-    var decodedBytes: Int { matrices.reduce(64) { max($0, $1.tensor.geometry.slotBytes) } }
-    /// Bytes read in a pass without residency.
-    var bytesPerPass: Int { reads.reduce(0) { $0 + $1.byteCount } }
-    /// The same, decoded.
-    var decodedBytesPerPass: Int { reads.reduce(0) { $0 + roundedUp($1.decodedBytes, to: Residents.alignment) } }
+    /// Stored bytes of the largest chunk: the smallest slot a ring can have.
+    var largestChunkBytes: Int { chunks.reduce(AlignedBuffer.alignment) { max($0, $1.byteCount) } }
+    /// Decoded bytes of the largest slot.
+    var largestDecodedBytes: Int { matrices.reduce(64) { max($0, $1.tensor.geometry.slotBytes) } }
+    /// Decoded bytes of all chunks of a pass, as `DecodedChunks` keeps them.
+    var decodedBytesPerPass: Int { chunks.reduce(0) { $0 + DecodedChunks.room(for: $1) } }
     var head: PlannedMatrix { matrices[tasks[headTasks.lowerBound].matrix] }
 }
 

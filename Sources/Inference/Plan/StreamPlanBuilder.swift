@@ -4,7 +4,7 @@ import TensorCore
 /// Compiles an architecture's network and a store's shard headers into a `StreamPlan`.
 struct StreamPlanBuilder {
     private let model: StoredModel
-    private let reader: ReadMode
+    private let mode: ReadMode?
     private var plan = StreamPlan()
     private var fileOfLayer: [String: Int] = [:]
     private let places: [String: TensorRule.Place]
@@ -15,17 +15,17 @@ struct StreamPlanBuilder {
     private var pendingBiases: [ColumnStep] = []
     private var pendingOutputs: Set<Activation> = []
 
-    /// The plan for `model`. Opens every shard and reads its header. Throws what those throw, and `.unexpected` for an
-    /// architecture whose operations do not fit together.
-    static func plan(for model: StoredModel, reader: ReadMode = .direct) throws(LaminaError) -> StreamPlan {
-        var builder = StreamPlanBuilder(model, reader)
+    /// The plan for `model`. Opens every shard, for reads of this mode or the best that works, and reads its header.
+    /// Throws what those throw, and `.unexpected` for an architecture whose operations do not fit together.
+    static func plan(for model: StoredModel, mode: ReadMode? = nil) throws(LaminaError) -> StreamPlan {
+        var builder = StreamPlanBuilder(model, mode)
         try builder.compile()
         return builder.plan
     }
 
-    private init(_ model: StoredModel, _ reader: ReadMode) {
+    private init(_ model: StoredModel, _ mode: ReadMode?) {
         self.model = model
-        self.reader = reader
+        self.mode = mode
         var places: [String: TensorRule.Place] = [:]
         for rule in model.architecture.tensors(model.config) { places[rule.name] = rule.place }
         self.places = places
@@ -43,7 +43,7 @@ struct StreamPlanBuilder {
             flush()
             plan.body.append(.layerEnd(layer))
         }
-        plan.bodyReadCount = plan.reads.count
+        plan.bodyChunkCount = plan.chunks.count
         for operation in network.final { try append(operation, layer: 0) }
         guard pendingTasks.isEmpty else { throw inconsistent("a projection follows the last layer") }
         plan.final = pendingColumns
@@ -65,7 +65,7 @@ struct StreamPlanBuilder {
                 throw LaminaError(.malformed, model.store.path, "the store lacks this layer", layer: layer)
             }
             fileOfLayer[layer] = plan.files.count
-            plan.files.append(try ShardFile(model.store, shard, mode: reader))
+            plan.files.append(try ShardFile(model.store, shard, mode: mode))
         }
     }
 
@@ -197,21 +197,21 @@ struct StreamPlanBuilder {
         let geometry = matrix.tensor.geometry
         let first = plan.tasks.count
         for chunk in 0..<geometry.chunkCount {
-            let read = plan.reads.count
-            plan.reads.append(ChunkRead(matrix, index: index, chunk: chunk))
+            let next = plan.chunks.count
+            plan.chunks.append(PlannedChunk(matrix, index: index, chunk: chunk))
             if chunk % geometry.columnRanges == 0 {
-                plan.tasks.append(ChunkTask(reads: read..<(read + 1), matrix: index, input: input, output: output))
+                plan.tasks.append(ChunkTask(chunks: next..<(next + 1), matrix: index, input: input, output: output))
             } else {
                 let task = plan.tasks.count - 1
-                plan.tasks[task].reads = plan.tasks[task].reads.lowerBound..<(read + 1)
+                plan.tasks[task].chunks = plan.tasks[task].chunks.lowerBound..<(next + 1)
             }
         }
         return first..<plan.tasks.count
     }
 }
 
-extension ChunkRead {
-    /// The read of one chunk of `matrix`, which is `plan.matrices[index]`.
+extension PlannedChunk {
+    /// One chunk of `matrix`, which is `plan.matrices[index]`.
     init(_ matrix: PlannedMatrix, index: Int, chunk: Int) {
         let planes = matrix.planeCount
         let extent = matrix.tensor.extent(ofChunk: chunk)

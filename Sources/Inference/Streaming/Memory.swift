@@ -1,8 +1,8 @@
 import Glibc
 import TensorCore
 
-/// Memory that is not touched until it is used: for caches and resident chunks, whose first touch the disk read or the
-/// first token pays.
+/// Memory that is not touched until it is used: for caches and resident requests, whose first touch the disk read or
+/// the first token pays.
 final class UntouchedMemory: @unchecked Sendable {
     // Sendable: users write disjoint parts, ordered by the pool's barriers and the prefetcher's lock.
     let start: UnsafeMutableRawPointer
@@ -26,6 +26,15 @@ final class UntouchedMemory: @unchecked Sendable {
     }
 
     deinit { free(start) }
+
+    var bytes: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(start: start, count: count) }
+
+    /// Makes the system provide every page now rather than while a read waits.
+    func touch() {
+        for offset in stride(from: 0, to: count, by: AlignedBuffer.alignment) {
+            (start + offset).storeBytes(of: 0, as: UInt8.self)
+        }
+    }
 }
 
 /// An `AlignedBuffer` of floats, zeroed, that several owners may refer to.

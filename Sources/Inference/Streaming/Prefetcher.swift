@@ -2,116 +2,125 @@ import CSystem
 import LayerStore
 import TensorCore
 
-/// Passes the prefetcher reads ahead for: `count` in a row, with the head's chunks or without.
-struct PassSchedule: Sendable, Equatable {
-    var includesHead: Bool
-    var count: Int
+/// What kind of place a request's bytes have.
+enum Residence {
+    /// Through the ring in every pass.
+    case streamed
+    /// Read once, into memory of its own, and kept as stored.
+    case resident
+    /// Read once through the ring, by the first pass that comes to it: the consumer keeps what it needs.
+    case once
 }
 
-/// What reading cost so far.
-struct ReadStatistics: Sendable {
-    var bytes: UInt64 = 0
-    /// Seconds in reads, summed over the reader threads.
-    var seconds = 0.0
-}
-
-/// A chunk's bytes, as stored or decoded.
-struct ChunkBytes {
-    var bytes: UnsafeRawBufferPointer
-    var isDecoded: Bool
-}
-
-/// Reads a plan's chunks ahead of their use, across stages, layers and tokens, into a fixed ring of slots.
+/// Reads a plan's requests ahead of their use, across stages, layers and tokens, into a fixed ring of slots.
 ///
-/// Reader threads take the reads strictly in plan order, each with a free slot; a consumer waits for its read and gives
-/// the slot back. Consumers start tasks in plan order, so the oldest unfinished read always belongs to a task that runs:
-/// any number of slots from one up makes progress. Reads chosen to be resident go to memory of their own instead, once;
-/// where residents are kept decoded, the consumer of the first pass hands them over with `keep`.
-final class Prefetcher: @unchecked Sendable {
+/// Requests start strictly in plan order, as soon as a slot is free and fewer than the backend's depth are in flight;
+/// whoever makes that so starts them. A consumer waits for its request and gives the slot back chunk by chunk. Consumers
+/// start requests in plan order, so the oldest one with a slot always belongs to a task that runs: any number of slots
+/// from one up makes progress.
+final class Prefetcher: ReadOwner, @unchecked Sendable {
     // Sendable: everything mutable is guarded by `monitor`, except slot bytes, which belong to one side at a time.
-    private struct Slot {
-        enum State { case free, reading, ready }
-        var state = State.free
-        var key = -1
+    private struct Entry {
+        enum State { case idle, reading, ready, finished }
+        let residence: Residence
+        var state = State.idle
+        var pass = 0
+        var slot = 0
+        /// Chunks still to be given back before the slot is free.
+        var chunksLeft = 0
     }
 
-    private enum Residence: UInt8 { case streamed, wanted, reading, filled }
-
-    /// A read that a reader thread has taken.
-    private struct Job {
-        var read: Int
-        var slot: Int?
-    }
-
+    let mode: ReadMode
+    let depth: Int
     private let files: [ShardFile]
-    private let reads: [ChunkRead]
-    /// Names of the plan's matrices, for messages.
+    private let requests: [ReadRequest]
+    /// The tensor of each request's first chunk, for messages.
     private let names: [String]
-    private let bodyCount: Int
+    private let bodyRequestCount: Int
     private let slotBytes: Int
     private let ring: UntouchedMemory
-    private let residents: Residents
+    private let residents: Residents?
+    private let backend: any ReadBackend
     private let monitor = Monitor()
-    private var slots: [Slot]
+    private var entries: [Entry]
     private var freeSlots: [Int]
-    private var residence: [Residence]
-    /// Reads that go through the ring in every pass.
-    private let streamedCount: Int
+    /// Requests to be read once that have not been started; once there are none, passes without streamed ones are empty.
+    private var unreadCount: Int
+    private let hasStreamed: Bool
     private var schedule: [PassSchedule]
-    /// The pass and the position in it that the next read is for.
+    /// The pass and the position in it that the next request is for.
     private var pass = 0
     private var passesBeforeSchedule = 0
     private var cursor = 0
-    /// Residents that no thread has taken yet.
-    private var wantedResidents: Int
+    private var inFlight = 0
+    /// When `inFlight` rose from 0.
+    private var busySince = 0.0
     private var isStopping = false
     private var failure: LaminaError?
     private var statistics = ReadStatistics()
-    private var threads: [JoinableThread] = []
 
-    /// Starts `readers` threads. `slotBytes` must hold the largest read. Throws `.limit` for memory or threads.
+    /// Starts reading. `names` has the tensor of each request's first chunk; requests from `bodyRequestCount` on are the
+    /// head's. `slotBytes` must hold the largest request that is not resident; with `readsOnce` all those are read once.
+    /// `memory` for the ring, if given, must hold all slots. Throws `.limit` for memory or threads, `.io` for a mode
+    /// that cannot be had.
     init(
-        plan: StreamPlan, schedule: [PassSchedule], slotBytes: Int, slotCount: Int, readers: Int, residents: Residents
+        files: [ShardFile], requests: [ReadRequest], names: [String], bodyRequestCount: Int, schedule: [PassSchedule],
+        slotBytes: Int, slotCount: Int, residents: Residents?, readsOnce: Bool, options: ReaderOptions,
+        memory: UntouchedMemory? = nil
     ) throws(LaminaError) {
-        files = plan.files
-        reads = plan.reads
-        names = plan.matrices.map(\.name)
-        bodyCount = plan.bodyReadCount
-        self.slotBytes = slotBytes
-        self.residents = residents
-        ring = try UntouchedMemory(count: slotBytes * slotCount)
-        slots = [Slot](repeating: Slot(), count: slotCount)
-        freeSlots = Array((0..<slotCount).reversed())
-        residence = plan.reads.indices.map { residents.contains($0) ? .wanted : .streamed }
-        streamedCount = plan.reads.indices.count { !residents.contains($0) }
-        wantedResidents = plan.reads.count - streamedCount
+        self.files = files
+        self.requests = requests
+        self.names = names
+        self.bodyRequestCount = bodyRequestCount
         self.schedule = schedule
-        for _ in 0..<max(1, readers) {
-            // The threads hold this object until `stop`, which the owner must call.
-            guard let thread = JoinableThread({ self.readLoop() }) else {
-                stop()
-                throw LaminaError(.limit, "", "cannot start a reader thread")
-            }
-            threads.append(thread)
+        self.slotBytes = roundedUp(slotBytes, to: AlignedBuffer.alignment)
+        self.residents = residents
+        entries = requests.indices.map { request in
+            Entry(residence: residents?.contains(request) == true ? .resident : readsOnce ? .once : .streamed)
         }
+        hasStreamed = entries.contains { $0.residence == .streamed }
+        unreadCount = entries.count { $0.residence != .streamed }
+        freeSlots = Array((0..<slotCount).reversed())
+        ring = try Prefetcher.ring(memory, count: self.slotBytes * slotCount)
+        try Prefetcher.check(requests, entries, slotBytes: self.slotBytes, slotCount: slotCount)
+        let slots = UnsafeMutableRawBufferPointer(rebasing: ring.bytes[..<(self.slotBytes * slotCount)])
+        backend = try options.backend(for: files, memory: slots, slotBytes: self.slotBytes)
+        mode = backend.mode
+        depth = backend.depth
+        startRequests()
     }
 
-    /// Ends the threads after the reads in hand; waiting consumers throw. May be called again.
+    private static func ring(_ memory: UntouchedMemory?, count: Int) throws(LaminaError) -> UntouchedMemory {
+        if let memory, memory.count >= count { return memory }
+        let ring = try UntouchedMemory(count: count)
+        ring.touch()
+        return ring
+    }
+
+    private static func check(
+        _ requests: [ReadRequest], _ entries: [Entry], slotBytes: Int, slotCount: Int
+    ) throws(LaminaError) {
+        let fits = zip(requests, entries).allSatisfy { request, entry in
+            entry.residence == .resident || (request.byteCount <= slotBytes && slotCount > 0)
+        }
+        guard fits else { throw LaminaError(.unexpected, "", "a request does not fit the reader's ring") }
+    }
+
+    /// Ends reading after the requests in flight; waiting consumers throw. May be called again.
     func stop() {
         monitor.lock()
         isStopping = true
-        monitor.wakeAll(.producers)
         monitor.wakeAll(.consumers)
+        while inFlight > 0 { monitor.wait(as: .producers) }
         monitor.unlock()
-        for thread in threads { thread.join() }
-        threads = []
+        // Memory that a lost read may still write to is never given back.
+        if !backend.stop() { _ = Unmanaged.passRetained(self) }
     }
 
     /// Makes all waiting and future `take` calls throw `error`, unless one failed before.
     func abort(_ error: LaminaError) {
         monitor.lock()
         if failure == nil { failure = error }
-        monitor.wakeAll(.producers)
         monitor.wakeAll(.consumers)
         monitor.unlock()
     }
@@ -119,17 +128,16 @@ final class Prefetcher: @unchecked Sendable {
     var readStatistics: ReadStatistics {
         monitor.lock()
         defer { monitor.unlock() }
+        var statistics = statistics
+        if inFlight > 0 { statistics.seconds += lamina_monotonic_seconds() - busySince }
         return statistics
     }
 
     // MARK: Consumers
 
-    private func key(_ pass: Int, _ read: Int) -> Int { pass &* reads.count &+ read }
-
-    /// The bytes of `read` in `pass`, waiting for them if need be; `waited` grows by the seconds that took. Throws the
-    /// error that stopped reading.
-    func take(pass: Int, read: Int, waited: inout Double) throws(LaminaError) -> ChunkBytes {
-        let wanted = key(pass, read)
+    /// The bytes of `request` in `pass`, waiting for them if need be; `waited` grows by the seconds that took. Throws
+    /// what stopped reading: `.io` or `.damaged` with file, layer, tensor and bytes.
+    func take(pass: Int, request: Int, waited: inout Double) throws(LaminaError) -> UnsafeRawPointer {
         var started: Double?
         monitor.lock()
         defer {
@@ -137,10 +145,9 @@ final class Prefetcher: @unchecked Sendable {
             if let started { waited += lamina_monotonic_seconds() - started }
         }
         while true {
-            if let chunk = resident(read) { return chunk }
-            if let slot = slots.firstIndex(where: { $0.key == wanted && $0.state == .ready }) {
-                let stored = UnsafeRawBufferPointer(bytes(ofSlot: slot))[..<reads[read].byteCount]
-                return ChunkBytes(bytes: UnsafeRawBufferPointer(rebasing: stored), isDecoded: false)
+            let entry = entries[request]
+            if entry.state == .ready, entry.residence == .resident || entry.pass == pass {
+                return UnsafeRawPointer(target(request, slot: entry.slot))
             }
             if let failure { throw failure }
             if isStopping { throw LaminaError(.unexpected, "", "reading was stopped while a chunk was wanted") }
@@ -149,123 +156,103 @@ final class Prefetcher: @unchecked Sendable {
         }
     }
 
-    /// Gives back what `take` returned.
-    func release(pass: Int, read: Int) {
-        let finished = key(pass, read)
+    /// Gives back one chunk of what `take` returned; the slot is free when all chunks of the request have been.
+    func release(pass: Int, request: Int) {
+        guard giveBack(pass, request) else { return }
+        startRequests()
+    }
+
+    /// Whether that freed a slot.
+    private func giveBack(_ pass: Int, _ request: Int) -> Bool {
         monitor.lock()
         defer { monitor.unlock() }
-        guard let slot = slots.firstIndex(where: { $0.key == finished && $0.state == .ready }) else { return }
-        slots[slot] = Slot()
-        freeSlots.append(slot)
-        monitor.wakeOne(.producers)
+        let entry = entries[request]
+        guard entry.residence != .resident, entry.state == .ready, entry.pass == pass else { return false }
+        entries[request].chunksLeft -= 1
+        guard entry.chunksLeft <= 1 else { return false }
+        entries[request].state = entry.residence == .once ? .finished : .idle
+        freeSlots.append(entry.slot)
+        return true
     }
 
-    /// Takes over the decoded elements of `read` if it is to be resident that way.
-    func keep(_ elements: UnsafeRawPointer, of read: Int) {
-        guard residents.areDecoded, let target = residents.bytes(of: read) else { return }
-        target.copyMemory(from: UnsafeRawBufferPointer(start: elements, count: target.count))
-        monitor.lock()
-        residence[read] = .filled
-        monitor.unlock()
-    }
-
-    /// The bytes of `read` if they are resident by now.
-    func residentChunk(_ read: Int) -> ChunkBytes? {
+    /// The bytes of a resident request if they have been read.
+    func residentBytes(_ request: Int) -> UnsafeRawPointer? {
         monitor.lock()
         defer { monitor.unlock() }
-        return resident(read)
+        guard entries[request].residence == .resident, entries[request].state == .ready else { return nil }
+        return UnsafeRawPointer(target(request, slot: 0))
     }
 
-    private func resident(_ read: Int) -> ChunkBytes? {
-        guard residence[read] == .filled, let bytes = residents.bytes(of: read) else { return nil }
-        return ChunkBytes(bytes: UnsafeRawBufferPointer(bytes), isDecoded: residents.areDecoded)
+    private func target(_ request: Int, slot: Int) -> UnsafeMutableRawPointer {
+        residents?.bytes(of: request)?.baseAddress ?? ring.start + slot * slotBytes
     }
 
-    // MARK: Reader threads
+    // MARK: Reading
 
-    private func bytes(ofSlot slot: Int) -> UnsafeMutableRawBufferPointer {
-        UnsafeMutableRawBufferPointer(start: ring.start + slot * slotBytes, count: slotBytes)
-    }
-
-    private func readLoop() {
-        while let job = nextJob() {
-            let read = reads[job.read]
-            let started = lamina_monotonic_seconds()
-            var problem: LaminaError?
-            if let target = job.slot.map(bytes(ofSlot:)) ?? residents.bytes(of: job.read) {
-                do throws(LaminaError) {
-                    try files[read.file].read(
-                        into: UnsafeMutableRawBufferPointer(rebasing: target[..<read.byteCount]), at: read.offset,
-                        neededBytes: read.neededBytes)
-                } catch {
-                    // Here, not where it is thrown: a worker waiting for an earlier chunk may be the first to hear.
-                    problem = error.located(in: files[read.file], tensor: names[read.matrix])
-                }
-            }
-            finish(job, problem, seconds: lamina_monotonic_seconds() - started)
-        }
-    }
-
-    private func finish(_ job: Job, _ problem: LaminaError?, seconds: Double) {
+    func readEnded(_ operation: ReadOperation, _ problem: LaminaError?) {
+        let request = operation.request
         monitor.lock()
-        defer { monitor.unlock() }
-        statistics.seconds += seconds
+        inFlight -= 1
+        if inFlight == 0 { statistics.seconds += lamina_monotonic_seconds() - busySince }
         if let problem {
-            if failure == nil { failure = problem }
-            monitor.wakeAll(.producers)
+            // Located here, not where it is thrown: a worker waiting for an earlier chunk may be the first to hear.
+            if failure == nil { failure = problem.located(in: operation.file, tensor: names[request]) }
         } else {
-            statistics.bytes += UInt64(reads[job.read].byteCount)
-            if let slot = job.slot {
-                slots[slot].state = .ready
-            } else {
-                residence[job.read] = .filled
-            }
+            entries[request].state = .ready
+            statistics.bytes += UInt64(requests[request].byteCount)
+            statistics.requests += 1
         }
         monitor.wakeAll(.consumers)
+        if isStopping { monitor.wakeAll(.producers) }
+        monitor.unlock()
+        startRequests()
     }
 
-    /// The next read in plan order, with its slot; waits for a slot, or for the end if all is read. `nil` when it is over.
-    private func nextJob() -> Job? {
+    private func startRequests() {
+        while let operation = nextOperation() { backend.submit(operation) }
+    }
+
+    /// The read of the next request in plan order, if it can start now; it then counts as in flight.
+    private func nextOperation() -> ReadOperation? {
         monitor.lock()
         defer { monitor.unlock() }
-        while !isStopping, failure == nil {
-            guard let read = nextRead() else {
-                monitor.wait(as: .producers)
-                continue
-            }
-            let isWanted = residence[read] == .wanted
-            if isWanted, !residents.areDecoded {
-                residence[read] = .reading
-                wantedResidents -= 1
-                cursor += 1
-                return Job(read: read, slot: nil)
-            }
-            if let slot = freeSlots.popLast() {
-                if isWanted {
-                    residence[read] = .reading
-                    wantedResidents -= 1
-                }
-                slots[slot] = Slot(state: .reading, key: key(pass, read))
-                cursor += 1
-                return Job(read: read, slot: slot)
-            }
-            monitor.wait(as: .producers)
+        guard !isStopping, failure == nil, inFlight < depth, let index = nextRequest() else { return nil }
+        let entry = entries[index]
+        // From the pass before, when the ring holds a whole pass.
+        guard entry.state == .idle else { return nil }
+        var slot: Int?
+        if entry.residence != .resident {
+            guard let free = freeSlots.popLast() else { return nil }
+            slot = free
         }
-        return nil
+        if entry.residence != .streamed { unreadCount -= 1 }
+        let request = requests[index]
+        entries[index].state = .reading
+        entries[index].pass = pass
+        entries[index].slot = slot ?? 0
+        entries[index].chunksLeft = request.chunks.count
+        cursor += 1
+        if inFlight == 0 { busySince = lamina_monotonic_seconds() }
+        inFlight += 1
+        let buffer = UnsafeMutableRawBufferPointer(
+            start: target(index, slot: slot ?? 0), count: request.byteCount)
+        return ReadOperation(
+            file: files[request.file],
+            progress: ReadProgress(into: buffer, at: request.offset, neededBytes: request.neededBytes), slot: slot,
+            request: index, owner: self)
     }
 
-    /// The read under the cursor, after moving over passes that are done and reads that are resident already; `nil`
-    /// if no scheduled pass is left, or none of them will read anything.
-    private func nextRead() -> Int? {
+    /// The request under the cursor, after moving over passes that are done and requests that need no reading again;
+    /// `nil` if no scheduled pass is left, or none of them will read anything.
+    private func nextRequest() -> Int? {
         while let current = currentSchedule() {
-            let end = current.includesHead ? reads.count : bodyCount
+            let end = current.includesHead ? requests.count : bodyRequestCount
             while cursor < end {
-                switch residence[cursor] {
-                case .wanted, .streamed: return cursor
-                case .reading, .filled: cursor += 1
-                }
+                let entry = entries[cursor]
+                if entry.residence == .streamed || entry.state == .idle { return cursor }
+                cursor += 1
             }
-            if wantedResidents == 0, streamedCount == 0 { return nil }
+            if unreadCount == 0, !hasStreamed { return nil }
             pass += 1
             cursor = 0
         }

@@ -1,32 +1,26 @@
 import LayerStore
 import TensorCore
 
-/// The chunks that stay in memory: a fixed set, spread evenly over the pass so that disk and arithmetic overlap all the
-/// time. Scans are cyclic, where every replacement policy is worse than none. Kept as stored, or decoded if all fit.
+/// The requests that stay in memory, as stored: a fixed set, spread evenly over the pass so that disk and arithmetic
+/// overlap all the time. Scans are cyclic, where every replacement policy is worse than none.
 final class Residents: Sendable {
-    /// Residents begin at multiples of this: a cache line.
-    static let alignment = 64
-
-    /// Whether chunks are kept decoded rather than as stored.
-    let areDecoded: Bool
     private let memory: UntouchedMemory
     private let offsets: [Int]
     private let sizes: [Int]
     /// Bytes held.
     let byteCount: Int
 
-    /// Holds reads of `plan` that fit `budget`. Throws `.limit`.
-    init(_ reads: [ChunkRead], budget: Int, decoded: Bool) throws(LaminaError) {
-        areDecoded = decoded
-        sizes = reads.map { decoded ? $0.decodedBytes : $0.byteCount }
+    /// Holds requests of these `sizes`, in plan order, as far as `budget` goes. Throws `.limit`.
+    init(sizes: [Int], budget: Int) throws(LaminaError) {
+        self.sizes = sizes
         (offsets, byteCount) = Residents.choose(sizes, budget: budget)
         memory = try UntouchedMemory(count: byteCount)
     }
 
-    /// Offsets of the chosen reads in one block of memory, -1 for the others: an error-diffusing walk, so that after
-    /// any part of the pass the resident share is that of the whole.
+    /// Offsets of the chosen requests in one block of memory, on pages, -1 for the others: an error-diffusing walk, so
+    /// that after any part of the pass the resident share is that of the whole.
     static func choose(_ sizes: [Int], budget: Int) -> (offsets: [Int], byteCount: Int) {
-        let padded = sizes.map { roundedUp($0, to: alignment) }
+        let padded = sizes.map { roundedUp($0, to: AlignedBuffer.alignment) }
         let total = padded.reduce(0, +)
         var offsets = [Int](repeating: -1, count: sizes.count)
         guard total > 0, budget > 0 else { return (offsets, 0) }
@@ -42,11 +36,11 @@ final class Residents: Sendable {
         return (offsets, used)
     }
 
-    func contains(_ read: Int) -> Bool { offsets[read] >= 0 }
+    func contains(_ request: Int) -> Bool { offsets[request] >= 0 }
 
-    /// The memory of a resident read, `nil` for others.
-    func bytes(of read: Int) -> UnsafeMutableRawBufferPointer? {
-        guard contains(read) else { return nil }
-        return UnsafeMutableRawBufferPointer(start: memory.start + offsets[read], count: sizes[read])
+    /// The memory of a resident request, `nil` for others.
+    func bytes(of request: Int) -> UnsafeMutableRawBufferPointer? {
+        guard contains(request) else { return nil }
+        return UnsafeMutableRawBufferPointer(start: memory.start + offsets[request], count: sizes[request])
     }
 }

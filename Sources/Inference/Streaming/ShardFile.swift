@@ -1,62 +1,92 @@
+import CSystem
 import LayerStore
 import TensorCore
-
-/// How shards are read.
-public enum ReadMode: String, Sendable {
-    /// Past the page cache (O_DIRECT): no copy, no eviction of what others cache.
-    case direct
-    /// Through the page cache, where direct reads are not to be had.
-    case buffered
-}
 
 /// An open shard and its header.
 final class ShardFile: Sendable {
     let path: String
     let layer: String
-    let mode: ReadMode
     let tensors: [TensorRecord]
-    private let size: UInt64
-    private let file: OpenFile
-    /// For the end of a file whose size is not a multiple of the page, which direct reads cannot stop at.
-    private let bufferedFile: OpenFile
+    /// Bytes.
+    let size: UInt64
+    /// Whether reads go past the page cache; offsets, counts and buffers must then be multiples of a page.
+    let isDirect: Bool
+    private let file: OpenDescriptor
 
-    /// Opens a shard and reads its header; falls back to buffered reads where direct ones fail. Throws `.damaged`,
-    /// `.malformed`, `.io`.
-    init(_ store: Store, _ shard: Manifest.Shard, mode wanted: ReadMode) throws(LaminaError) {
-        let buffered = try store.open(shard)
-        buffered.adviseSequential()
-        let header = try store.header(of: shard, file: buffered)
-        bufferedFile = buffered
-        path = buffered.path
+    /// Opens a shard and reads its header. Without a mode it is opened for direct reads if a page can be read that way,
+    /// else for buffered ones. Throws `.damaged`, `.malformed`, `.io`, the last also for a mode that cannot be had.
+    init(_ store: Store, _ shard: Manifest.Shard, mode: ReadMode?) throws(LaminaError) {
+        let path = store.location(of: shard.path)
+        let direct = mode == .buffered ? nil : OpenDescriptor.direct(path, in: store.fileSystem)
+        let opened = try store.open(shard, direct: direct != nil)
+        if direct == nil, let mode, mode != .buffered {
+            throw LaminaError(
+                .io, path, "the file system does not allow direct reads, which \(mode.rawValue) needs",
+                hint: "use --io \(ReadMode.buffered.rawValue)", layer: shard.layer)
+        }
+        let header = try store.header(of: shard, file: opened)
+        self.path = path
         layer = shard.layer
-        size = header.fileSize
         tensors = header.tensors
-        let direct = wanted == .direct ? ShardFile.directFile(store, shard) : nil
-        file = direct ?? buffered
-        mode = direct == nil ? .buffered : .direct
+        size = header.fileSize
+        isDirect = direct != nil
+        file = if let direct { direct } else { try OpenDescriptor.buffered(path, in: store.fileSystem) }
     }
 
-    /// The shard opened for direct reads, if one page can be read that way: some file systems accept the flag and
-    /// refuse the read.
-    private static func directFile(_ store: Store, _ shard: Manifest.Shard) -> OpenFile? {
-        guard let file = try? store.open(shard, direct: true),
-            let page = try? AlignedBuffer(count: AlignedBuffer.alignment),
-            (try? file.readExactly(into: page.bytes, at: 0)) != nil
-        else { return nil }
-        return file
-    }
+    /// The descriptor for io_uring; `nil` for buffered reads, and where the file system is not the operating system's.
+    var descriptor: Int32? { isDirect && file.fileSystem is RealFileSystem ? file.number : nil }
 
-    /// Reads `byteCount` bytes at `offset`, both multiples of a page, of which the first `neededBytes` must be there.
-    /// Throws `.io`; `.damaged` if the file has become shorter.
+    /// Reads at `offset` until `buffer` is full or the file ends; `neededBytes` must be there. Throws `.io`; `.damaged`
+    /// if the file has become shorter.
     func read(
         into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64, neededBytes: Int
     ) throws(LaminaError) {
-        let reachesPastEnd = offset + UInt64(buffer.count) > size
-        if reachesPastEnd {
-            try bufferedFile.readExactly(
-                into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<neededBytes]), at: offset)
-        } else {
-            try file.readExactly(into: buffer, at: offset)
+        var progress = ReadProgress(into: buffer, at: offset, neededBytes: neededBytes)
+        try read(&progress)
+    }
+
+    /// Carries `progress` to its end.
+    func read(_ progress: inout ReadProgress) throws(LaminaError) {
+        var isComplete = false
+        while !isComplete {
+            let outcome = file.fileSystem.read(file.number, into: progress.rest, at: progress.position)
+            isComplete = try progress.advance(by: outcome, in: self)
         }
+    }
+}
+
+/// A descriptor, closed with the last reference.
+private final class OpenDescriptor: Sendable {
+    let number: Int32
+    let fileSystem: any FileSystem
+
+    private init(number: Int32, fileSystem: any FileSystem) {
+        self.number = number
+        self.fileSystem = fileSystem
+    }
+
+    deinit { _ = fileSystem.close(number) }
+
+    /// For direct reads, if one page can be read that way: some file systems accept the flag and refuse the read.
+    static func direct(_ path: String, in fileSystem: any FileSystem) -> OpenDescriptor? {
+        let number = fileSystem.open(path, [.read, .direct])
+        guard number >= 0 else { return nil }
+        let opened = OpenDescriptor(number: number, fileSystem: fileSystem)
+        guard let page = try? AlignedBuffer(count: AlignedBuffer.alignment),
+            fileSystem.read(number, into: page.bytes, at: 0) == page.bytes.count
+        else { return nil }
+        // A descriptor that must not block makes io_uring give up where it should wait for the device's queue.
+        if fileSystem is RealFileSystem { lamina_set_blocking(number) }
+        return opened
+    }
+
+    /// For reads through the page cache from start to end. Throws `.io`.
+    static func buffered(_ path: String, in fileSystem: any FileSystem) throws(LaminaError) -> OpenDescriptor {
+        let number = fileSystem.open(path, .read)
+        guard number >= 0 else {
+            throw LaminaError(.io, path, "cannot open: \(SystemError(code: -number).text)")
+        }
+        _ = fileSystem.adviseSequential(number)
+        return OpenDescriptor(number: number, fileSystem: fileSystem)
     }
 }

@@ -6,11 +6,11 @@ public struct PlaneSpecification: Sendable, Equatable {
     /// Name of the plane's dataset in the shard.
     public let name: String
     public let bytesPerElement: Int
-    /// Whether entropy coding is tried; a chunk whose coding gains less than 3 % is stored raw all the same.
-    public let isCoded: Bool
+    /// How chunks are coded; one whose coding gains less than 3 % is stored raw all the same.
+    public let coding: ChunkRecord.Encoding
 }
 
-/// A lossless way to store elements: split into planes, each stored as it is or as a literal-only zstd frame.
+/// A lossless way to store elements: split into planes, each stored as it is or coded.
 public protocol Codec: Sendable {
     /// Stable number in shard headers, never reused.
     var identifier: UInt8 { get }
@@ -36,7 +36,9 @@ public enum Codecs {
     /// At most this many planes, so that the hot path needs no growing lists.
     public static let maximumPlanes = 4
 
-    public static let all: [any Codec] = [RawCodec(), ExponentHuffman(), Float16Huffman(), Float32Planes()]
+    public static let all: [any Codec] = [
+        RawCodec(), ExponentTiers(), ExponentHuffman(), Float16Huffman(), Float32Planes(),
+    ]
 
     public static func named(_ name: String) -> (any Codec)? { all.first { $0.name == name } }
     public static func identified(_ identifier: UInt8) -> (any Codec)? { all.first { $0.identifier == identifier } }

@@ -11,8 +11,8 @@ public struct ExponentHuffman: Codec {
 
     public func planes(elementSize: Int) -> [PlaneSpecification] {
         [
-            PlaneSpecification(name: "exponent", bytesPerElement: 1, isCoded: true),
-            PlaneSpecification(name: "sign_mantissa", bytesPerElement: 1, isCoded: false),
+            PlaneSpecification(name: "exponent", bytesPerElement: 1, coding: .zstd),
+            PlaneSpecification(name: "sign_mantissa", bytesPerElement: 1, coding: .raw),
         ]
     }
 

@@ -11,8 +11,8 @@ public struct Float16Huffman: Codec {
 
     public func planes(elementSize: Int) -> [PlaneSpecification] {
         [
-            PlaneSpecification(name: "high", bytesPerElement: 1, isCoded: true),
-            PlaneSpecification(name: "low", bytesPerElement: 1, isCoded: false),
+            PlaneSpecification(name: "high", bytesPerElement: 1, coding: .zstd),
+            PlaneSpecification(name: "low", bytesPerElement: 1, coding: .raw),
         ]
     }
 

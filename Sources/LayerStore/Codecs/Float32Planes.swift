@@ -11,7 +11,7 @@ public struct Float32Planes: Codec {
 
     public func planes(elementSize: Int) -> [PlaneSpecification] {
         ["exponent", "mantissa_high", "mantissa_middle", "mantissa_low_sign"].map {
-            PlaneSpecification(name: $0, bytesPerElement: 1, isCoded: true)
+            PlaneSpecification(name: $0, bytesPerElement: 1, coding: .zstd)
         }
     }
 

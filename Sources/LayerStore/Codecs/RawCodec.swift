@@ -8,7 +8,7 @@ public struct RawCodec: Codec {
     public var dtype: DType? { nil }
 
     public func planes(elementSize: Int) -> [PlaneSpecification] {
-        [PlaneSpecification(name: "data", bytesPerElement: elementSize, isCoded: false)]
+        [PlaneSpecification(name: "data", bytesPerElement: elementSize, coding: .raw)]
     }
 
     public func split(

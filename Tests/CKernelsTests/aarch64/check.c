@@ -168,6 +168,69 @@ static void check_products(check *c) {
     }
 }
 
+// ---- exp-tier ---------------------------------------------------------------------------------------------------
+
+enum { SEGMENT_BYTES = 3 * PANEL_WORDS };
+
+static uint8_t segment[SEGMENT_BYTES] __attribute__((aligned(64)));
+static uint8_t expected_segment[SEGMENT_BYTES] __attribute__((aligned(64)));
+static uint8_t tier_scratch[LAMINA_TIER_SCRATCH] __attribute__((aligned(64)));
+
+static void check_decoding(check *c, size_t size, size_t count) {
+    static uint16_t found[PANEL_WORDS];
+    static uint16_t expected[PANEL_WORDS];
+    memset(found, 0, sizeof found);
+    memset(expected, 0, sizeof expected);
+    const bool accepted = c->kernels->decode_tier(segment, size, found, count, tier_scratch);
+    const bool expected_accepted = c->reference->decode_tier(segment, size, expected, count, NULL);
+    expect_same(c, "decode_tier's answer", &accepted, &expected_accepted, sizeof accepted);
+    if (accepted && expected_accepted) {
+        expect_same(c, "decode_tier", found, expected, sizeof found);
+    }
+}
+
+static void check_segment(check *c, const void *words, size_t count) {
+    memset(segment, 0xee, sizeof segment);
+    memset(expected_segment, 0xee, sizeof expected_segment);
+    const size_t size = c->kernels->encode_tier(words, count, segment);
+    c->reference->encode_tier(words, count, expected_segment);
+    expect_same(c, "encode_tier", segment, expected_segment, sizeof segment);
+    check_decoding(c, size, count);
+    for (size_t damage = 0; damage < 8; ++damage) {
+        memcpy(segment, expected_segment, size);
+        const uint64_t random = next_random(c);
+        segment[(random >> 8) % (damage % 2 == 0 ? size : 64 + count / 4)] ^= (uint8_t)(random | 1);
+        check_decoding(c, size, count);
+    }
+}
+
+static void check_segments(check *c) {
+    for (size_t count = 1; count <= PANEL_WORDS; count += 1 + count / 5) {
+        fill_weights(c, LAMINA_WEIGHT_BF16, count);
+        check_segment(c, weights_source, count);
+        fill_weights(c, LAMINA_WEIGHT_F32, count);  // its low halves hold every exponent
+        check_segment(c, weights_source, count);
+    }
+}
+
+static void check_tier_product(check *c, size_t width, size_t rows, size_t k, size_t columns) {
+    const size_t stored = check_packing(c, LAMINA_WEIGHT_BF16, width, rows, k);
+    fill(c, activations, columns * LARGEST_K);
+    lamina_panel_task task = {
+        .weights = panel, .width = width, .rows = rows, .k_count = stored, .x = activations,
+        .x_stride = LARGEST_K, .y = expected_y, .y_stride = Y_STRIDE, .columns = columns,
+    };
+    memset(expected_y, 0xee, sizeof expected_y);
+    memset(found_y, 0xee, sizeof found_y);
+    c->reference->multiply_panel[LAMINA_WEIGHT_BF16](&task);
+    const size_t size = c->kernels->encode_tier((const uint16_t *)panel, stored * width, segment);
+    task.weights = segment;
+    task.y = found_y;
+    const bool accepted = c->kernels->multiply_tier_panel(&task, size, tier_scratch);
+    expect_same(c, "multiply_tier_panel's answer", &accepted, &(bool){true}, sizeof accepted);
+    expect_same(c, "multiply_tier_panel", found_y, expected_y, sizeof found_y);
+}
+
 // ---- planes and widening ----------------------------------------------------------------------------------------
 
 static void check_planes(check *c) {
@@ -296,6 +359,11 @@ static void digest_elementary(check *c) {
 static void check_table(check *c) {
     c->state = 0x6c616d696e61;
     check_products(c);
+    check_segments(c);
+    for (size_t columns = 1; columns <= LARGEST_COLUMNS; ++columns) {
+        check_tier_product(c, 64, 64 - columns % 3, 1498, columns);
+        check_tier_product(c, 16 + columns % 3 * 16, 16 + columns % 3 * 16 - 5, 400 + 60 * columns, columns);
+    }
     check_planes(c);
     static const size_t counts[] = {2, 16, 30, 64, 130, 1040};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; ++i) {
@@ -315,7 +383,7 @@ int main(void) {
         printf("failed: LAMINA_ISA names no instruction set of this machine\n");
         c.failed += 1;
     }
-    for (int isa = LAMINA_ISA_PORTABLE; isa <= LAMINA_ISA_AVX512; ++isa) {
+    for (int isa = LAMINA_ISA_PORTABLE; isa <= LAMINA_ISA_AVX512_VBMI2; ++isa) {
         if (!lamina_isa_is_available((lamina_isa)isa)) {
             continue;
         }

@@ -1,0 +1,253 @@
+import CKernels
+import CSystem
+import LayerStore
+import TensorCore
+
+/// Multiplies chunks with the columns of a pass: from the ring or from memory, coded or decoded.
+final class ChunkProducts: @unchecked Sendable {
+    // Sendable: between two barriers of the pool every chunk belongs to one worker, or, once checked, to several that
+    // only read it.
+
+    /// Where the head's products go.
+    enum HeadTarget {
+        /// Logits (columns, stride) of that many columns.
+        case logits(UnsafeMutablePointer<Float>, stride: Int)
+        /// Scores of all columns; the last column's logits are kept where there is a place for them.
+        case scores(HeadScores, lastLogits: UnsafeMutablePointer<Float>?)
+    }
+
+    private let plan: StreamPlan
+    private let requests: RequestPlan
+    private let kernels: KernelTable
+    private let activations: Activations
+    private let prefetcher: Prefetcher
+    private let decoded: DecodedChunks?
+    /// Per chunk: whether its bytes stay in memory, and whether they have been compared with their checksum there.
+    private let isResident: [Bool]
+    private let isChecked: UnsafeMutablePointer<Bool>
+    /// Resident requests known to be in memory: written between passes, so that workers need no lock to read.
+    private let residentStarts: UnsafeMutablePointer<UnsafeRawPointer?>
+    private var missingResidents: [Int]
+    private(set) var pass = 0
+    private var columns = 0
+    private var headTarget: HeadTarget?
+
+    init(
+        _ plan: StreamPlan, _ requests: RequestPlan, kernels: KernelTable, activations: Activations,
+        prefetcher: Prefetcher, residents: Residents?, decoded: DecodedChunks?
+    ) {
+        self.plan = plan
+        self.requests = requests
+        self.kernels = kernels
+        self.activations = activations
+        self.prefetcher = prefetcher
+        self.decoded = decoded
+        isResident = requests.requestOfChunk.map { residents?.contains($0) ?? false }
+        isChecked = .allocate(capacity: max(1, plan.chunks.count))
+        isChecked.initialize(repeating: false, count: plan.chunks.count)
+        residentStarts = .allocate(capacity: max(1, requests.requests.count))
+        residentStarts.initialize(repeating: nil, count: requests.requests.count)
+        missingResidents = requests.requests.indices.filter { residents?.contains($0) ?? false }
+    }
+
+    deinit {
+        isChecked.deallocate()
+        residentStarts.deallocate()
+    }
+
+    /// Before the products of a pass over `columns` columns.
+    func begin(columns: Int) { self.columns = columns }
+
+    /// Before the head's, which may take fewer columns.
+    func beginHead(_ target: HeadTarget, columns: Int) {
+        headTarget = target
+        self.columns = columns
+    }
+
+    /// After a pass.
+    func end() {
+        pass += 1
+        missingResidents.removeAll { request in
+            residentStarts[request] = prefetcher.residentBytes(request)
+            return residentStarts[request] != nil
+        }
+    }
+
+    /// A chunk that is in memory, for the embedding lookup; nil for others.
+    func chunkInMemory(_ chunk: Int) -> ChunkBytes? {
+        if let elements = decoded?.elements(chunk) { return ChunkBytes(start: elements, isDecoded: true) }
+        let request = requests.requestOfChunk[chunk]
+        return residentStarts[request].map { ChunkBytes(start: place(of: chunk, in: $0), isDecoded: false) }
+    }
+
+    /// Whether the stage's chunks can be multiplied part by part now: always as stored, decoded once all are kept.
+    func canCut(_ stage: ProductStage) -> Bool {
+        guard !stage.parts.isEmpty else { return false }
+        guard let decoded else { return true }
+        return stage.chunks.allSatisfy { decoded.elements($0) != nil }
+    }
+
+    /// Whether parts of the stage have to wait for checks.
+    func needsChecks(_ stage: ProductStage) -> Bool {
+        decoded == nil && !stage.chunks.allSatisfy { isResident[$0] && isChecked[$0] }
+    }
+
+    // MARK: On a worker
+
+    /// Multiplies all chunks of a task.
+    func multiply(_ task: ChunkTask, _ worker: Worker) throws(LaminaError) {
+        for chunk in task.chunks {
+            if let elements = decoded?.elements(chunk) {
+                multiply(elements, chunk, task, units: nil, worker)
+                continue
+            }
+            let stored = try checkedBytes(of: chunk, worker)
+            try multiply(stored, chunk, task, units: nil, worker)
+            release(chunk)
+        }
+    }
+
+    /// Fetches a chunk and compares its checksum, ahead of `multiply` for its parts and `release`.
+    func check(_ chunk: Int, _ worker: Worker) throws(LaminaError) { _ = try checkedBytes(of: chunk, worker) }
+
+    /// Multiplies some panels of a chunk that has been checked.
+    func multiply(_ part: PanelPart, _ worker: Worker) throws(LaminaError) {
+        let task = plan.tasks[part.task]
+        let chunk = task.chunks.lowerBound
+        if let elements = decoded?.elements(chunk) {
+            return multiply(elements, chunk, task, units: part.units, worker)
+        }
+        try multiply(try bytes(of: chunk, worker), chunk, task, units: part.units, worker)
+    }
+
+    /// Gives a streamed chunk's room back.
+    func release(_ chunk: Int) {
+        guard !isResident[chunk] else { return }
+        prefetcher.release(pass: pass, request: requests.requestOfChunk[chunk])
+    }
+
+    private func place(of chunk: Int, in request: UnsafeRawPointer) -> UnsafeRawPointer {
+        request + Int(plan.chunks[chunk].offset - requests.requests[requests.requestOfChunk[chunk]].offset)
+    }
+
+    private func bytes(of chunk: Int, _ worker: Worker) throws(LaminaError) -> UnsafeRawBufferPointer {
+        let request = requests.requestOfChunk[chunk]
+        let start =
+            if let resident = residentStarts[request] {
+                resident
+            } else {
+                try prefetcher.take(pass: pass, request: request, waited: &worker.seconds.wait)
+            }
+        return UnsafeRawBufferPointer(start: place(of: chunk, in: start), count: plan.chunks[chunk].byteCount)
+    }
+
+    private func checkedBytes(of chunk: Int, _ worker: Worker) throws(LaminaError) -> UnsafeRawBufferPointer {
+        let stored = try bytes(of: chunk, worker)
+        // What stays in memory is what was checked when it came from the disk.
+        guard !isChecked[chunk] else { return stored }
+        let planned = plan.chunks[chunk]
+        let matrix = plan.matrices[planned.matrix]
+        let started = lamina_monotonic_seconds()
+        try ChunkDecoder.check(
+            matrix.tensor, chunk: planned.chunk, stored: stored, base: planned.offset, planeCount: matrix.planeCount)
+        isChecked[chunk] = isResident[chunk]
+        worker.seconds.check += lamina_monotonic_seconds() - started
+        return stored
+    }
+
+    /// Multiplies the panels of a stored chunk: as they are coded if the codec allows it, else decoded first.
+    private func multiply(
+        _ stored: UnsafeRawBufferPointer, _ chunk: Int, _ task: ChunkTask, units: Range<Int>?, _ worker: Worker
+    ) throws(LaminaError) {
+        let planned = plan.chunks[chunk]
+        let matrix = plan.matrices[planned.matrix]
+        if decoded == nil,
+            let tiers = try ChunkDecoder.tiers(
+                matrix.tensor, chunk: planned.chunk, stored: stored, base: planned.offset,
+                planeCount: matrix.planeCount)
+        {
+            return try multiply(tiers, planned, task, units: units, worker)
+        }
+        let started = lamina_monotonic_seconds()
+        let elements = try worker.decoder.decodeChecked(
+            matrix.tensor, chunk: planned.chunk, stored: stored, base: planned.offset, planeCount: matrix.planeCount,
+            planeBytes: matrix.planeBytes)
+        decoded?.keep(elements, of: chunk)
+        worker.seconds.decode += lamina_monotonic_seconds() - started
+        multiply(elements, chunk, task, units: units, worker)
+    }
+
+    private func multiply(
+        _ tiers: TierChunk, _ planned: PlannedChunk, _ task: ChunkTask, units: Range<Int>?, _ worker: Worker
+    ) throws(LaminaError) {
+        let started = lamina_monotonic_seconds()
+        let matrix = plan.matrices[planned.matrix]
+        let extent = matrix.tensor.geometry.chunk(planned.chunk)
+        for unit in units ?? 0..<extent.unitCount {
+            let segment = tiers.segment(unit)
+            var panel = self.panel(unit, extent, matrix, task, worker)
+            panel.weights = segment.baseAddress
+            guard kernels.pointee.multiply_tier_panel(&panel, segment.count, worker.decoder.scratch) else {
+                throw ChunkDecoder.damage(chunk: planned.chunk, of: matrix.tensor)
+            }
+            finish(panel, number: extent.firstUnit + unit, extent, matrix, task, worker)
+        }
+        worker.seconds.compute += lamina_monotonic_seconds() - started
+    }
+
+    private func multiply(
+        _ elements: UnsafeRawPointer, _ chunk: Int, _ task: ChunkTask, units: Range<Int>?, _ worker: Worker
+    ) {
+        let started = lamina_monotonic_seconds()
+        let planned = plan.chunks[chunk]
+        let matrix = plan.matrices[planned.matrix]
+        let extent = matrix.tensor.geometry.chunk(planned.chunk)
+        let fullPanel = 64 * extent.columnCount * matrix.tensor.geometry.elementSize
+        for unit in units ?? 0..<extent.unitCount {
+            var panel = self.panel(unit, extent, matrix, task, worker)
+            panel.weights = elements + unit * fullPanel
+            kernels.multiply(matrix.weightType, &panel)
+            finish(panel, number: extent.firstUnit + unit, extent, matrix, task, worker)
+        }
+        worker.seconds.compute += lamina_monotonic_seconds() - started
+    }
+
+    /// One panel's product, all but the weights.
+    private func panel(
+        _ unit: Int, _ extent: ChunkExtent, _ matrix: PlannedMatrix, _ task: ChunkTask, _ worker: Worker
+    ) -> lamina_panel_task {
+        let number = extent.firstUnit + unit
+        var panel = lamina_panel_task()
+        panel.width = matrix.tensor.geometry.width(ofUnit: number)
+        panel.rows = min(64, matrix.rows - number * 64)
+        panel.k_begin = extent.firstColumn
+        panel.k_count = extent.columnCount
+        panel.x = UnsafePointer(activations.column(task.input, 0))
+        panel.x_stride = activations.stride(task.input)
+        panel.columns = columns
+        if let output = task.output {
+            panel.y = activations.column(output, 0) + number * 64
+            panel.y_stride = activations.stride(output)
+        } else if case .logits(let start, let stride) = headTarget {
+            panel.y = start + number * 64
+            panel.y_stride = stride
+        } else {
+            panel.y = worker.panel.start
+            panel.y_stride = 64
+        }
+        return panel
+    }
+
+    /// Reduces a panel's logits to scores where that is what the head is for.
+    private func finish(
+        _ panel: lamina_panel_task, number: Int, _ extent: ChunkExtent, _ matrix: PlannedMatrix, _ task: ChunkTask,
+        _ worker: Worker
+    ) {
+        let isComplete = extent.firstColumn + extent.columnCount == matrix.tensor.geometry.paddedColumns
+        guard task.output == nil, isComplete, case .scores(let scores, let lastLogits) = headTarget else { return }
+        scores.reduce(panel: number, rows: panel.rows, logits: worker.panel.start, columns: columns)
+        guard let lastLogits else { return }
+        let last = worker.panel.start + (columns - 1) * 64
+        for row in 0..<panel.rows { lastLogits[number * 64 + row] = last[row] }
+    }
+}

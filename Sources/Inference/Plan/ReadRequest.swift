@@ -1,0 +1,19 @@
+/// One request to the disk: chunks of a pass that lie next to each other in a shard, in plan order, read in one piece.
+struct ReadRequest: Sendable, Equatable {
+    /// Index into `StreamPlan.files`.
+    var file: Int
+    /// A multiple of the page size.
+    var offset: UInt64
+    /// A multiple of the page size; may reach past the end of the file.
+    var byteCount: Int
+    /// Bytes that must be there.
+    var neededBytes: Int
+    /// Indices into `StreamPlan.chunks`.
+    var chunks: Range<Int>
+}
+
+/// Passes the prefetcher reads ahead for: `count` in a row, with the head's chunks or without.
+struct PassSchedule: Sendable, Equatable {
+    var includesHead: Bool
+    var count: Int
+}

@@ -1,0 +1,106 @@
+/// What a session is for; decides what memory it sets aside and what it reads ahead.
+public enum Workload: Sendable {
+    /// Sequences that advance together, each a prompt, then at most so many tokens.
+    case generate([SequenceDemand])
+    /// Log-probabilities of a text of so many tokens.
+    case score(tokens: Int)
+
+    /// One prompt, then at most so many tokens.
+    public static func generate(promptTokens: Int, newTokens: Int) -> Workload {
+        .generate([SequenceDemand(promptTokens: promptTokens, newTokens: newTokens)])
+    }
+}
+
+/// Tokens of one sequence.
+public struct SequenceDemand: Sendable, Equatable {
+    public var promptTokens: Int
+    /// Most tokens to be generated; the last one is not fed back.
+    public var newTokens: Int
+
+    public init(promptTokens: Int, newTokens: Int) {
+        self.promptTokens = promptTokens
+        self.newTokens = newTokens
+    }
+
+    /// Positions of the KV cache it needs.
+    public var positions: Int { promptTokens + max(0, newTokens - 1) }
+}
+
+/// Tokens to append to one sequence of a session.
+public struct Feed: Sendable, Equatable {
+    /// Which of the workload's sequences.
+    public var sequence: Int
+    public var tokens: [Int]
+
+    public init(sequence: Int, tokens: [Int]) {
+        self.sequence = sequence
+        self.tokens = tokens
+    }
+}
+
+extension Workload {
+    var sequences: [SequenceDemand] {
+        switch self {
+        case .generate(let sequences): sequences
+        case .score(let tokens): [SequenceDemand(promptTokens: tokens, newTokens: 0)]
+        }
+    }
+
+    var isScoring: Bool {
+        switch self {
+        case .generate: false
+        case .score: true
+        }
+    }
+
+    /// Tokens known at the start, of all sequences.
+    var promptTokens: Int { sequences.reduce(0) { $0 + $1.promptTokens } }
+
+    /// Steps after the prompts.
+    var laterSteps: Int { sequences.reduce(0) { max($0, $1.newTokens - 1) } }
+}
+
+/// How tokens of several sequences are divided into passes of at most so many columns: sequence after sequence.
+struct PassDivision: Sendable, Equatable {
+    /// Tokens of one feed in a pass.
+    struct Part: Sendable, Equatable {
+        /// Index of the feed.
+        var feed: Int
+        var tokens: Range<Int>
+        /// Whether the feed ends here, so that its logits are wanted.
+        var isEnd: Bool
+    }
+
+    private(set) var passes: [[Part]] = []
+
+    init(counts: [Int], columns: Int) {
+        var room = 0
+        for (feed, count) in counts.enumerated() {
+            var next = 0
+            while next < count {
+                if room == 0 {
+                    passes.append([])
+                    room = columns
+                }
+                let end = min(count, next + room)
+                passes[passes.count - 1].append(Part(feed: feed, tokens: next..<end, isEnd: end == count))
+                room -= end - next
+                next = end
+            }
+        }
+    }
+
+    /// What the passes read: those in which no feed ends leave the head out.
+    var schedule: [PassSchedule] {
+        var schedule: [PassSchedule] = []
+        for pass in passes {
+            let includesHead = pass.contains(where: \.isEnd)
+            if schedule.last?.includesHead == includesHead {
+                schedule[schedule.count - 1].count += 1
+            } else {
+                schedule.append(PassSchedule(includesHead: includesHead, count: 1))
+            }
+        }
+        return schedule
+    }
+}
