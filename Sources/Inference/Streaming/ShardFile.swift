@@ -1,4 +1,5 @@
 import CSystem
+import Glibc
 import LayerStore
 import TensorCore
 
@@ -72,9 +73,13 @@ private final class OpenDescriptor: Sendable {
         let number = fileSystem.open(path, [.read, .direct])
         guard number >= 0 else { return nil }
         let opened = OpenDescriptor(number: number, fileSystem: fileSystem)
-        guard let page = try? AlignedBuffer(count: AlignedBuffer.alignment),
-            fileSystem.read(number, into: page.bytes, at: 0) == page.bytes.count
-        else { return nil }
+        guard let page = try? AlignedBuffer(count: AlignedBuffer.alignment) else { return nil }
+        var outcome = -Int64(EINTR)
+        while outcome == -Int64(EINTR) || outcome == -Int64(EAGAIN) {
+            outcome = fileSystem.read(number, into: page.bytes, at: 0)
+        }
+        // A short count will do: what is to be known is whether the read is refused.
+        guard outcome > 0 else { return nil }
         // A descriptor that must not block makes io_uring give up where it should wait for the device's queue.
         if fileSystem is RealFileSystem { lamina_set_blocking(number) }
         return opened
