@@ -14,7 +14,8 @@
 enum {
     TIER_ENCODE_RUN = 4096,  // words after which the lower tiers are written
     TIER_WINDOW = 16,        // exponents counted with vectors: of weights all but about one in ten thousand
-    TIER_ENCODE_BUFFER = TIER_GROUP + TIER_ENCODE_RUN + TIER_GROUP,
+    // A run, up to a group that was left of each tier before it, and what compressing may write.
+    TIER_ENCODE_BUFFER = TIER_ENCODE_RUN + 2 * TIER_GROUP + TIER_GROUP,
 };
 
 // A tier being written, and the exponents that it does not name.

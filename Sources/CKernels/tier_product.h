@@ -24,7 +24,8 @@ static __attribute__((noinline)) void multiply_decoded_chain(const lamina_panel_
 static bool multiply_tier_chain(tier_decoder *decoder, const lamina_panel_task *chain, uint16_t *words) {
 #if defined(TIER_FUSED_COLUMNS)
     // Groups of 64 words are whole rows of two k in a full panel only; a narrower one is the last of its matrix.
-    if (chain->columns <= TIER_FUSED_COLUMNS && chain->width == LAMINA_PANEL_ROWS) {
+    const bool few_columns = chain->columns > 0 && chain->columns <= TIER_FUSED_COLUMNS;
+    if (few_columns && chain->width == LAMINA_PANEL_ROWS) {
         return multiply_tier_chain_fused(decoder, chain);
     }
 #endif

@@ -1,5 +1,4 @@
 import CKernels
-import CSystem
 import LayerStore
 import TensorCore
 
@@ -26,43 +25,48 @@ public final class InferenceSession {
     public convenience init(
         _ model: StoredModel, workload: Workload, options: SessionOptions, kernels: KernelTable
     ) throws(LaminaError) {
-        try self.init(model, workload: workload, options: options, kernels: kernels, used: nil)
+        try self.init(SessionPlan(model, workload: workload, options: options, kernels: kernels))
     }
 
     /// The same with the bytes in use given rather than asked of the system.
-    init(
-        _ model: StoredModel, workload: Workload, options: SessionOptions, kernels: KernelTable, used knownUse: Int?
+    convenience init(
+        _ model: StoredModel, workload: Workload, options: SessionOptions, kernels: KernelTable, used: Int
     ) throws(LaminaError) {
-        try InferenceSession.check(model.config, workload, options)
-        self.model = model
-        let used = knownUse ?? Int(clamping: lamina_peak_resident_bytes())
-        let setup = try SessionSetup(model, workload, options, kernels: kernels, used: used)
+        try self.init(SessionPlan(model, workload: workload, options: options, kernels: kernels, used: used))
+    }
+
+    /// Carries out a plan: allocates its memory, starts its threads and begins to read. Throws `.limit`, and what
+    /// reading the store throws.
+    public init(_ session: SessionPlan) throws(LaminaError) {
+        model = session.model
+        let (plan, memory, config) = (session.stream, session.memory, session.model.config)
+        let kernels = session.kernels
+        let setup = try SessionSetup(session)
         self.setup = setup
-        let plan = setup.plan
-        let memory = setup.memory
-        let sequences = workload.sequences
+        let sequences = session.workload.sequences
         capacities = sequences.map(\.positions)
         positions = [Int](repeating: 0, count: sequences.count)
         logitsRows = [Int](repeating: 0, count: sequences.count)
         lookup = try EmbeddingLookup(plan, keptBytes: memory.embeddingBytes, kernels: kernels)
         scores =
-            workload.isScoring
-            ? try HeadScores(vocabulary: model.config.vocabularySize, columns: memory.columns) : nil
+            session.workload.isScoring
+            ? try HeadScores(vocabulary: config.vocabularySize, columns: memory.columns) : nil
         let vectors = try ResidentVectors(plan, kernels: kernels)
         let activations = try Activations(widths: plan.widths, columns: memory.columns)
-        let cache = try KeyValueCache(model.config, positions: capacities)
-        let workers = try InferenceSession.workers(setup, workload, options, cache: cache, kernels: kernels)
-        prefetcher = try setup.prefetcher(workload, options)
+        let cache = try KeyValueCache(config, positions: capacities)
+        let workers = try InferenceSession.workers(setup, cache: cache)
+        prefetcher = try setup.prefetcher()
         do throws(LaminaError) {
             let products = ChunkProducts(
-                plan, setup.requests, kernels: kernels, activations: activations, prefetcher: prefetcher,
+                plan, session.requests, kernels: kernels, activations: activations, prefetcher: prefetcher,
                 residents: setup.residents, decoded: setup.decoded)
             let work = WorkPlan(
-                plan, requestOfChunk: setup.requests.requestOfChunk, slots: setup.slotCount, threads: options.threads,
-                isStreamed: { setup.isStreamed(setup.requests.requestOfChunk[$0]) })
+                plan, requestOfChunk: session.requests.requestOfChunk, slots: session.slotCount,
+                threads: session.options.threads,
+                isStreamed: { session.isStreamed[session.requests.requestOfChunk[$0]] })
             runner = try PassRunner(
-                plan, work, model.config, kernels: kernels, vectors: vectors,
-                ropes: sequences.map { Rope(model.config.rope, promptLength: $0.promptTokens) }, workers: workers,
+                plan, work, config, kernels: kernels, vectors: vectors,
+                ropes: sequences.map { Rope(config.rope, promptLength: $0.promptTokens) }, workers: workers,
                 activations: activations, cache: cache, products: products, logitsRows: sequences.count,
                 prefetcher: prefetcher)
         } catch {
@@ -75,31 +79,17 @@ public final class InferenceSession {
 
     // MARK: Preparing
 
-    private static func check(
-        _ config: ModelConfig, _ workload: Workload, _ options: SessionOptions
-    ) throws(LaminaError) {
-        guard (1...1024).contains(options.threads) else {
-            throw LaminaError(
-                .usage, "--threads", "value out of range", expected: "1 to 1024", found: "\(options.threads)")
-        }
-        for sequence in workload.sequences where !(1...config.maximumPositions).contains(sequence.positions) {
-            throw LaminaError(
-                .usage, "--ctx", "the model was not made for such a context",
-                expected: "1 to \(config.maximumPositions) positions", found: "\(sequence.positions)")
-        }
-    }
-
     private static func workers(
-        _ setup: SessionSetup, _ workload: Workload, _ options: SessionOptions, cache: KeyValueCache,
-        kernels: KernelTable
+        _ setup: SessionSetup, cache: KeyValueCache
     ) throws(LaminaError) -> [Worker] {
+        let session = setup.session
         var workers: [Worker] = []
-        for _ in 0..<options.threads {
+        for _ in 0..<session.options.threads {
             workers.append(
                 try Worker(
-                    decodedBytes: setup.plan.scratchBytes(keepsDecoded: setup.decoded != nil),
+                    decodedBytes: session.stream.scratchBytes(keepsDecoded: setup.decoded != nil),
                     positions: cache.capacities.max() ?? 0,
-                    panelColumns: workload.isScoring ? setup.memory.columns : 0, kernels: kernels))
+                    panelColumns: session.workload.isScoring ? session.memory.columns : 0, kernels: session.kernels))
         }
         return workers
     }
@@ -113,7 +103,7 @@ public final class InferenceSession {
     public func feed(_ feeds: [Feed], shouldStop: () -> Bool = { false }) throws(LaminaError) -> Bool {
         for feed in feeds { try check(feed) }
         var row = 0
-        for pass in PassDivision(counts: feeds.map(\.tokens.count), columns: setup.memory.columns).passes {
+        for pass in PassDivision(counts: feeds.map(\.tokens.count), columns: setup.session.memory.columns).passes {
             var tokens: [Int] = []
             var columns: [PassRunner.Column] = []
             var wanted: [Int] = []
@@ -174,7 +164,7 @@ public final class InferenceSession {
         if wantsProbes { result.probes = [LayerProbe](repeating: LayerProbe(), count: model.config.layerCount) }
         var next = 0
         while next < tokens.count {
-            let end = min(next + setup.memory.columns, tokens.count)
+            let end = min(next + setup.session.memory.columns, tokens.count)
             for column in 0..<(end - next) {
                 scores.targets[column] = next + column + 1 < tokens.count ? tokens[next + column + 1] : -1
             }
@@ -222,7 +212,8 @@ public final class InferenceSession {
         layerEnd: ((Int) -> Void)? = nil
     ) throws(LaminaError) -> Bool {
         // A tied embedding is the head's matrix, whose chunks may be in memory.
-        let firstHeadChunk = setup.plan.isEmbeddingHead ? setup.plan.bodyChunkCount : nil
+        let plan = setup.session.stream
+        let firstHeadChunk = plan.isEmbeddingHead ? plan.bodyChunkCount : nil
         try lookup.fill(tokens, runner.activations) { chunk in
             firstHeadChunk.flatMap { runner.products.chunkInMemory($0 + chunk) }
         }
@@ -232,7 +223,7 @@ public final class InferenceSession {
 
     /// So far.
     public var statistics: SessionStatistics {
-        let reading = prefetcher.readStatistics
+        let (plan, reading) = (setup.session, prefetcher.readStatistics)
         func average(_ part: KeyPath<Worker.Seconds, Double>) -> Double {
             runner.workers.reduce(0) { $0 + $1.seconds[keyPath: part] } / Double(runner.workers.count)
         }
@@ -240,11 +231,10 @@ public final class InferenceSession {
             bytesRead: reading.bytes + lookup.statistics.bytes,
             readSeconds: reading.seconds + lookup.statistics.seconds, waitSeconds: average(\.wait),
             checkSeconds: average(\.check), decodeSeconds: average(\.decode), computeSeconds: average(\.compute),
-            passes: passes, residentBytes: setup.decoded?.byteCount ?? setup.residents?.byteCount ?? 0,
-            keepsDecoded: setup.decoded != nil, passBytes: setup.requests.bytesPerPass,
-            streamedBytes: setup.streamedBytes, columns: setup.memory.columns,
-            ringBytes: setup.slotBytes * setup.slotCount,
-            requestBytes: setup.requests.slotBytes, readMode: prefetcher.mode, readDepth: prefetcher.depth,
-            budgetBytes: setup.budget, plannedBytes: setup.memory.totalBytes, minimumBytes: setup.memory.minimumBytes)
+            passes: passes, residentBytes: plan.residentBytes, keepsDecoded: plan.memory.keepsDecoded,
+            passBytes: plan.requests.bytesPerPass, streamedBytes: plan.streamedBytes, columns: plan.memory.columns,
+            ringBytes: plan.slotBytes * plan.slotCount, requestBytes: plan.requests.slotBytes,
+            readMode: prefetcher.mode, readDepth: prefetcher.depth, budgetBytes: plan.budget,
+            plannedBytes: plan.memory.totalBytes, minimumBytes: plan.memory.minimumBytes)
     }
 }

@@ -1,61 +1,44 @@
 import CKernels
-import CSystem
 import LayerStore
 import TensorCore
 
-/// Everything a session needs, decided and allocated in the order of the memory budget: what must be there, ring,
-/// resident weights.
+/// Everything a session needs, allocated in the order of the memory budget: what must be there, ring, resident weights.
 struct SessionSetup {
-    let plan: StreamPlan
-    let memory: MemoryPlan
-    let budget: Int
-    let requests: RequestPlan
+    let session: SessionPlan
     let residents: Residents?
     let decoded: DecodedChunks?
-    /// The ring of slots for requests that do not stay in memory as they are.
-    let slotBytes: Int
-    let slotCount: Int
 
-    /// Compiles the plan and divides the memory. `used` are the bytes in use already. Throws `.limit` for a budget or
-    /// context out of bounds, and what reading the store throws.
-    init(
-        _ model: StoredModel, _ workload: Workload, _ options: SessionOptions, kernels: KernelTable, used: Int
-    ) throws(LaminaError) {
-        lamina_raise_file_limit()
-        plan = try StreamPlanBuilder.plan(for: model, mode: options.readMode)
-        let demand = try SessionSetup.demand(plan, model.config, workload, options, kernels: kernels, used: used)
-        budget = options.memoryBytes ?? MemoryPlan.defaultBudget(used: used)
-        memory = try MemoryPlan(demand, budget: budget)
-        requests = RequestPlan(plan, targetBytes: memory.requestBytes)
-        decoded = memory.keepsDecoded ? try DecodedChunks(plan) : nil
+    /// Where reads need a thread each and nothing says how many: as many as kept a disk busy (Benchmarks/RESULTS.md,
+    /// "Reader").
+    private static let readerThreads = 4
+
+    /// Throws `.limit` for memory that is not to be had.
+    init(_ session: SessionPlan) throws(LaminaError) {
+        self.session = session
+        let memory = session.memory
+        decoded = memory.keepsDecoded ? try DecodedChunks(session.stream) : nil
         residents =
             memory.keepsDecoded || memory.residentBytes == 0
-            ? nil : try Residents(sizes: requests.requests.map(\.byteCount), budget: memory.residentBytes)
-        let kept = residents
-        let throughRing = requests.requests.enumerated().filter { !(kept?.contains($0.offset) ?? false) }
-        slotBytes = throughRing.reduce(AlignedBuffer.alignment) { max($0, $1.element.byteCount) }
-        slotCount = max(1, min(memory.ringBytes / slotBytes, throughRing.count))
+            ? nil
+            : try Residents(sizes: session.requests.requests.map(\.byteCount), budget: memory.residentBytes)
     }
 
-    /// Whether a request is read in every pass.
-    func isStreamed(_ request: Int) -> Bool { decoded == nil && !(residents?.contains(request) ?? false) }
-
-    /// Bytes read in every pass.
-    var streamedBytes: Int {
-        requests.requests.indices.reduce(0) { $0 + (isStreamed($1) ? requests.requests[$1].byteCount : 0) }
-    }
-
-    /// Starts reading ahead for `workload`.
-    func prefetcher(_ workload: Workload, _ options: SessionOptions) throws(LaminaError) -> Prefetcher {
+    /// Starts reading ahead.
+    func prefetcher() throws(LaminaError) -> Prefetcher {
+        let (plan, requests) = (session.stream, session.requests)
         let names = requests.requests.map { plan.matrices[plan.chunks[$0.chunks.lowerBound].matrix].name }
         return try Prefetcher(
             files: plan.files, requests: requests.requests, names: names, bodyRequestCount: requests.bodyCount,
-            schedule: schedule(workload), slotBytes: slotBytes, slotCount: slotCount, residents: residents,
+            schedule: schedule, slotBytes: session.slotBytes, slotCount: session.slotCount, residents: residents,
             readsOnce: decoded != nil,
-            options: ReaderOptions(mode: options.readMode, depth: options.readDepth, threads: 4))
+            options: ReaderOptions(
+                mode: session.options.readMode, depth: session.options.readDepth,
+                threads: session.options.readDepth ?? SessionSetup.readerThreads),
+            memory: session.ring)
     }
 
-    private func schedule(_ workload: Workload) -> [PassSchedule] {
+    private var schedule: [PassSchedule] {
+        let (workload, memory) = (session.workload, session.memory)
         if workload.isScoring {
             return [PassSchedule(includesHead: true, count: dividedUp(workload.promptTokens, by: memory.columns))]
         }
@@ -64,35 +47,6 @@ struct SessionSetup {
         let perStep = dividedUp(max(1, workload.sequences.count), by: memory.columns)
         let later = workload.laterSteps.multipliedReportingOverflow(by: perStep)
         return prompts + [PassSchedule(includesHead: true, count: later.overflow ? Int.max >> 1 : later.partialValue)]
-    }
-
-    private static func demand(
-        _ plan: StreamPlan, _ config: ModelConfig, _ workload: Workload, _ options: SessionOptions,
-        kernels: KernelTable, used: Int
-    ) throws(LaminaError) -> MemoryPlan.Demand {
-        let sequences = workload.sequences
-        let longest = sequences.reduce(0) { max($0, KeyValueCache.capacity($1.positions)) }
-        let cacheBytes = try KeyValueCache.byteCount(config, positions: sequences.map(\.positions))
-        let isDecodedFaster = plan.isDecodedFaster(kernels)
-        let worker = Worker.memoryBytes(
-            decodedBytes: plan.scratchBytes(keepsDecoded: isDecodedFaster), positions: longest)
-        let floats = [plan.vectorFloats, Checked.product([sequences.count, PassRunner.logitsStride(config)])]
-        var perColumn = Activations.bytesPerColumn(widths: plan.widths) + 4 * config.rope.dimension
-        if workload.isScoring {
-            perColumn += HeadScores.bytesPerColumn(vocabulary: config.vocabularySize) + 256 * options.threads
-        }
-        guard let vectors = floats[0], let logits = floats[1], let floatBytes = Checked.product([vectors + logits, 4]),
-            let needed = Checked.add(cacheBytes, options.threads * worker + floatBytes)
-        else {
-            throw LaminaError(.limit, "--ctx", "the context is too long to keep its keys and values in memory")
-        }
-        return MemoryPlan.Demand(
-            used: used, fixed: needed + EmbeddingLookup.memoryBytes(plan), perColumn: perColumn,
-            wantedColumns: max(1, workload.promptTokens), laterPasses: workload.laterSteps,
-            chunkBytes: plan.largestChunkBytes,
-            passBytes: RequestPlan(plan, targetBytes: RequestPlan.wantedBytes).bytesPerPass,
-            decodedPassBytes: plan.decodedBytesPerPass, isDecodedFaster: isDecodedFaster,
-            embeddingBytes: EmbeddingLookup.keepableBytes(plan))
     }
 }
 

@@ -12,13 +12,20 @@ struct GenerateCommand: ToolCommand {
         commandName: "generate",
         abstract: "Continue a prompt (the default command).",
         discussion: """
-            The text appears as it is generated; figures about speed, reading and memory follow on standard error. \
-            Generation ends before an end-of-text token of the model, after --max-tokens, or with the context.
+            The text appears as it is generated; what a token is expected to cost is told before on standard error, and \
+            figures about speed, reading and memory follow there. Generation ends before an end-of-text token of the model, after --max-tokens, or with the context.
 
             Without sampling options the model's generation_config.json decides; where it does not ask for sampling, \
             the most probable token is taken each time (--temp 0). Top-k, top-p and min-p default to 40, 0.95 and \
             0.05 once sampling is asked for here only. Text is continued as it is; --chat puts it into the model's \
             chat template.
+
+            With --json one object: "text", "ids", "prompt_tokens", "finish_reason" (stop, length or interrupted), "seed", \
+            "timings", and "forecast" {"bytes_per_pass", "streamed_bytes_per_pass", "bytes_per_token", "resident_share", \
+            "disk_bytes_per_second", "disk_seconds", "compute_seconds", "seconds_per_token", \
+            "measured_seconds_per_token", "error" (forecast by measured, less 1), "achieved_disk_bytes_per_second", \
+            "error_at_achieved_rate" (of a forecast with that rate)}; null where it is not known: the disk is measured \
+            only where much is to be read.
 
             Examples:
               lamina-run smollm2.lamina --prompt "The capital of France is" --max-tokens 20
@@ -70,38 +77,71 @@ struct GenerateCommand: ToolCommand {
         let tokens = try prompt.tokens(model: model, text: text)
         let defaults = try GenerationDefaults(model.store, vocabulary: model.config.vocabularySize)
         let settings = sampling.settings(defaults: defaults.sampling)
-        // The last token generated is not fed back, so it needs no position.
-        let wanted = tokens.count.addingReportingOverflow(maxTokens - 1)
-        let positions = try resources.positions(wanted.overflow ? Int.max : wanted.partialValue, model: model)
-        guard tokens.count <= positions else {
-            throw LaminaError(
-                .usage, "--ctx", "the prompt is longer than the context", expected: "at most \(positions) tokens",
-                found: "\(tokens.count)")
-        }
-        let limit = min(maxTokens, positions - tokens.count + 1)
-        let session = try InferenceSession(
-            model, workload: .generate(promptTokens: tokens.count, newTokens: limit),
-            options: resources.session, kernels: kernels)
-        var ends = Set(defaults.endTokens ?? model.config.endTokens)
-        ends.formUnion(text?.endTokens(isChat: prompt.chat) ?? [])
+        let limit = try resources.limit(promptTokens: tokens.count, maxTokens: maxTokens, model: model)
+        var plan = try SessionPlan(
+            model, workload: .generate(promptTokens: tokens.count, newTokens: limit), options: resources.session,
+            kernels: kernels)
+        let forecast = try ForecastReport(&plan, step: .token, measuresCompute: json || !quiet)
+        if !quiet { Console.note(forecast.announcement) }
+        let sequence = SequenceGeneration(
+            prompt: tokens, limit: limit,
+            ends: ignoreEos ? [] : defaults.ends(model, text, isChat: prompt.chat),
+            sampler: try Sampler(settings: settings), tokenizer: text?.tokenizer)
         var generation = Generation(
-            session: session, sampler: try Sampler(settings: settings), ends: ignoreEos ? [] : ends, limit: limit,
-            tokenizer: text?.tokenizer, streams: !json)
+            session: try InferenceSession(plan), sequences: [sequence],
+            observer: TextStream(isOn: !json, hasText: text != nil))
         generation.report.loadSeconds = lamina_monotonic_seconds() - started
-        let outcome = generation.run(tokens)
-        let report = generation.report
+        let outcome = generation.run()
+        let answer = generation.sequences[0]
         // What was said so far stays said, whatever ended it.
-        if !json { try Console.out(generation.endOfText) }
+        try generation.observer.finish(answer)
         _ = try outcome.get()
+        let (report, statistics) = (generation.report, generation.session.statistics)
         if json {
-            try Console.out(
-                report.json(
-                    text: text == nil ? nil : generation.text, session: session, kernels: kernels,
-                    threads: resources.threadCount, seed: settings.seed
-                ).text() + "\n")
+            let result: JSONValue = [
+                "text": JSONValue(text == nil ? nil : answer.text), "ids": .array(answer.ids.map { JSONValue($0) }),
+                "prompt_tokens": JSONValue(tokens.count), "finish_reason": .string(answer.finishReason.rawValue),
+                "seed": JSONValue(settings.seed),
+                "timings": report.timings(statistics, kernels: kernels, threads: resources.threadCount),
+                "forecast": forecast.json(report),
+            ]
+            try Console.out(result.text() + "\n")
         }
-        if !quiet { Console.note(report.summary(session: session, kernels: kernels, verbose: verbose)) }
+        if !quiet {
+            Console.note(report.summary(statistics, kernels: kernels, verbose: verbose))
+            if let line = forecast.summary(report) { Console.note(line) }
+        }
         let signal = lamina_caught_signal()
         if signal != 0 { CommandLineTool.exitForSignal(signal) }
+    }
+}
+
+/// Prints the answer as it comes: its text, or, without a tokenizer, its ids.
+private struct TextStream: GenerationObserver {
+    let isOn: Bool
+    let hasText: Bool
+    private var printedBytes = 0
+    private var printedIDs = 0
+
+    init(isOn: Bool, hasText: Bool) {
+        self.isOn = isOn
+        self.hasText = hasText
+    }
+
+    mutating func took(_ step: SequenceGeneration.Step) throws(LaminaError) {
+        guard isOn else { return }
+        if let text = step.text {
+            try Console.out(text)
+            printedBytes += text.utf8.count
+        } else if !hasText {
+            try Console.out(printedIDs == 0 ? "\(step.id)" : " \(step.id)")
+            printedIDs += 1
+        }
+    }
+
+    /// Prints what was held back and a line feed; nothing if there was no token.
+    func finish(_ answer: SequenceGeneration) throws(LaminaError) {
+        guard isOn, !answer.ids.isEmpty else { return }
+        try Console.out(String(decoding: answer.text.utf8.dropFirst(printedBytes), as: UTF8.self) + "\n")
     }
 }

@@ -1,99 +1,79 @@
 import CSystem
-import CommandLineSupport
 import Inference
 import TensorCore
-import Text
 
-/// One prompt being continued.
-struct Generation {
+/// Hears how a generation goes on.
+protocol GenerationObserver {
+    /// One layer of a pass over the prompts is done.
+    mutating func finishedPromptLayer()
+    /// A sequence has taken a token.
+    mutating func took(_ step: SequenceGeneration.Step) throws(LaminaError)
+    /// Every sequence that goes on has taken one; `report` counts the steps before.
+    mutating func finishedStep(_ sequences: [SequenceGeneration], _ report: GenerationReport)
+}
+
+extension GenerationObserver {
+    mutating func finishedPromptLayer() {}
+    mutating func took(_ step: SequenceGeneration.Step) throws(LaminaError) {}
+    mutating func finishedStep(_ sequences: [SequenceGeneration], _ report: GenerationReport) {}
+}
+
+/// Sequences being continued together: all prompts at once, then in every step one token of each that goes on.
+struct Generation<Observer: GenerationObserver> {
     let session: InferenceSession
-    var sampler: Sampler
-    /// Ids that end the text and are not part of it.
-    let ends: Set<Int>
-    let limit: Int
-    /// Whether text goes to standard output as it comes.
-    private let streams: Bool
-    private var detokenizer: StreamingDetokenizer?
-    /// The text so far.
-    private(set) var text = ""
-    private var history: [Int] = []
+    /// Numbered as in the session.
+    private(set) var sequences: [SequenceGeneration]
+    var observer: Observer
     var report = GenerationReport()
 
-    init(
-        session: InferenceSession, sampler: Sampler, ends: Set<Int>, limit: Int, tokenizer: Tokenizer?, streams: Bool
-    ) {
+    init(session: InferenceSession, sequences: [SequenceGeneration], observer: Observer) {
         self.session = session
-        self.sampler = sampler
-        self.ends = ends
-        self.limit = limit
-        self.streams = streams
-        detokenizer = tokenizer.map { StreamingDetokenizer($0, skipSpecialTokens: true) }
+        self.sequences = sequences
+        self.observer = observer
     }
 
-    /// Generates until an end token, the limit or a signal. Everything generated until an error is in the report.
-    mutating func run(_ prompt: [Int]) -> Result<Void, LaminaError> {
-        let result = Result { () throws(LaminaError) in try generate(prompt) }
-        if let rest = detokenizer?.finish() { text += rest }
+    /// Generates until every sequence has ended or a signal came. What was generated before an error is kept.
+    mutating func run() -> Result<Void, LaminaError> {
+        let result = Result { () throws(LaminaError) in try generate() }
+        for number in sequences.indices { sequences[number].finishText() }
+        report.generatedTokens = sequences.reduce(0) { $0 + $1.ids.count }
         return result
     }
 
-    private mutating func generate(_ prompt: [Int]) throws(LaminaError) {
-        let isInterrupted = { lamina_caught_signal() != 0 }
-        history = prompt
-        report.promptTokens = prompt.count
-        report.finishReason = .interrupted
+    private mutating func generate() throws(LaminaError) {
+        report.promptTokens = sequences.reduce(0) { $0 + $1.prompt.count }
         let started = lamina_monotonic_seconds()
-        guard try session.prefill(prompt, shouldStop: isInterrupted) else { return }
+        let prompts = sequences.enumerated().map { Feed(sequence: $0, tokens: $1.prompt) }
+        var observer = observer
+        let isComplete = try session.feed(prompts) {
+            observer.finishedPromptLayer()
+            return lamina_caught_signal() != 0
+        }
+        self.observer = observer
+        guard isComplete else { return }
         report.promptSeconds = lamina_monotonic_seconds() - started
-        let bytesBefore = session.statistics.bytesRead
-        let generating = lamina_monotonic_seconds()
-        defer {
-            report.generationSeconds = lamina_monotonic_seconds() - generating
-            report.generationBytes = session.statistics.bytesRead - bytesBefore
-        }
+        let (before, generating) = (session.statistics, lamina_monotonic_seconds())
+        defer { report.count(from: before, to: session.statistics, started: generating) }
         while true {
-            let token = try nextToken()
-            if ends.contains(token) {
-                report.finishReason = .stop
-                return
-            }
-            try take(token)
-            if report.ids.count == limit {
-                report.finishReason = .length
-                return
-            }
-            guard !isInterrupted(), try session.advance(token, shouldStop: isInterrupted) else { return }
-            report.generationPasses += 1
+            let feeds = try nextTokens()
+            report.generationSeconds = lamina_monotonic_seconds() - generating
+            self.observer.finishedStep(sequences, report)
+            guard !feeds.isEmpty, lamina_caught_signal() == 0,
+                try session.feed(feeds, shouldStop: { lamina_caught_signal() != 0 })
+            else { return }
+            report.generationSteps += 1
+            report.fedTokens += feeds.count
         }
     }
 
-    private mutating func nextToken() throws(LaminaError) -> Int {
-        var sampler = sampler
-        let history = history
-        let token = try session.withLogits { (logits) throws(LaminaError) in
-            try sampler.sample(logits: logits, history: history)
+    /// Chooses a token for every sequence that has not ended, to be fed to those that go on.
+    private mutating func nextTokens() throws(LaminaError) -> [Feed] {
+        var feeds: [Feed] = []
+        for number in sequences.indices where !sequences[number].isFinished {
+            guard let step = try sequences[number].next(session, number: number) else { continue }
+            try observer.took(step)
+            if !sequences[number].isFinished { feeds.append(Feed(sequence: number, tokens: [step.id])) }
         }
-        self.sampler = sampler
-        return token
-    }
-
-    private mutating func take(_ token: Int) throws(LaminaError) {
-        history.append(token)
-        report.ids.append(token)
-        if detokenizer == nil {
-            // Without a tokenizer the ids are the result.
-            if streams { try Console.out(report.ids.count == 1 ? "\(token)" : " \(token)") }
-        } else if let part = detokenizer?.append(token) {
-            text += part
-            if streams { try Console.out(part) }
-            streamed += part.utf8.count
-        }
-    }
-
-    private var streamed = 0
-
-    /// What is left to print when generation has ended: text held back and a line feed, nothing if there was no token.
-    var endOfText: String {
-        report.ids.isEmpty ? "" : String(decoding: text.utf8.dropFirst(streamed), as: UTF8.self) + "\n"
+        return feeds
     }
 }

@@ -54,29 +54,12 @@ struct PromptOptions: ParsableArguments {
             try checkTokens(ids.ids, model: model, option: "--ids")
             return ids.ids
         }
-        guard let text else {
-            throw LaminaError(
-                .usage, model.store.path, "the store has no tokenizer, so it takes no text",
-                hint: "give token ids with --ids")
-        }
+        let encoder = PromptEncoder(model: model, text: text)
         let prompt = try promptText()
-        guard !prompt.isEmpty else { throw LaminaError(.usage, "", "the prompt is empty") }
-        let tokens: [Int]
-        if chat {
-            var messages = [ChatMessage(.user, prompt)]
-            if let system { messages.insert(ChatMessage(.system, system), at: 0) }
-            tokens = try text.chatPrompt(messages)
-        } else {
-            tokens = try text.tokenizer.encode(prompt, addSpecialTokens: true)
-        }
-        guard !tokens.isEmpty else { throw LaminaError(.usage, "", "the prompt is empty") }
-        for token in tokens where token >= model.config.vocabularySize {
-            throw LaminaError(
-                .malformed, model.store.location(of: "side/tokenizer.json"),
-                "the tokenizer knows ids the model does not",
-                expected: "ids below \(model.config.vocabularySize)", found: "\(token)")
-        }
-        return tokens
+        guard chat else { return try encoder.ids(text: prompt) }
+        var messages = [ChatMessage(.user, prompt)]
+        if let system { messages.insert(ChatMessage(.system, system), at: 0) }
+        return try encoder.ids(messages)
     }
 
     private func promptText() throws(LaminaError) -> String {

@@ -59,6 +59,20 @@ struct ResourceOptions: ParsableArguments {
         return context
     }
 
+    /// Tokens to generate after a prompt of so many: `maxTokens`, less where the context ends. Throws `.usage` for a
+    /// prompt that is longer than the context.
+    func limit(promptTokens: Int, maxTokens: Int, model: StoredModel) throws(LaminaError) -> Int {
+        // The last token generated is not fed back, so it needs no position.
+        let wanted = promptTokens.addingReportingOverflow(maxTokens - 1)
+        let positions = try positions(wanted.overflow ? Int.max : wanted.partialValue, model: model)
+        guard promptTokens <= positions else {
+            throw LaminaError(
+                .usage, "--ctx", "the prompt is longer than the context", expected: "at most \(positions) tokens",
+                found: "\(promptTokens)")
+        }
+        return min(maxTokens, positions - promptTokens + 1)
+    }
+
     /// What a session is told.
     var session: SessionOptions {
         SessionOptions(

@@ -10,29 +10,32 @@ import Testing
         PassSchedule(includesHead: head, count: count)
     }
 
-    @Test(arguments: RequestFixture.availableModes, [1, 2, 7, 200])
-    func everyRequestComesInOrder(mode: ReadMode, slots: Int) throws {
+    @Test(arguments: RequestFixture.availableModes) func everyRequestComesInOrder(mode: ReadMode) throws {
         try TinyStore.with { path in
             let fixture = try RequestFixture(path, mode: mode)
-            let prefetcher = try fixture.prefetcher([passes(3)], slots: slots, options: ReaderOptions(mode: mode))
-            defer { prefetcher.stop() }
-            for pass in 0..<3 { try fixture.consume(prefetcher, pass: pass) }
-            #expect(prefetcher.mode == mode)
-            let statistics = prefetcher.readStatistics
-            #expect(statistics.bytes == UInt64(3 * fixture.passBytes))
-            #expect(statistics.requests == 3 * fixture.requests.count)
-            #expect(statistics.seconds > 0)
+            for slots in [1, 2, 7, 200] {
+                let prefetcher = try fixture.prefetcher([passes(3)], slots: slots, options: ReaderOptions(mode: mode))
+                defer { prefetcher.stop() }
+                for pass in 0..<3 { try fixture.consume(prefetcher, pass: pass) }
+                #expect(prefetcher.mode == mode)
+                let statistics = prefetcher.readStatistics
+                #expect(statistics.bytes == UInt64(3 * fixture.passBytes))
+                #expect(statistics.requests == 3 * fixture.requests.count)
+                #expect(statistics.seconds > 0)
+            }
         }
     }
 
-    @Test(arguments: [1, 2, 3, 64], [1, 2, 4]) func slowReadsComeInOrder(slots: Int, threads: Int) throws {
+    @Test(arguments: [1, 2, 4]) func slowReadsComeInOrder(threads: Int) throws {
         try TinyStore.with { path in
             let fixture = try RequestFixture(path, in: SlowFileSystem())
-            let prefetcher = try fixture.prefetcher(
-                [passes(2)], slots: slots, options: ReaderOptions(depth: 3, threads: threads))
-            defer { prefetcher.stop() }
-            for pass in 0..<2 { try fixture.consume(prefetcher, pass: pass) }
-            #expect(prefetcher.depth == threads)
+            for slots in [1, 2, 3, 64] {
+                let prefetcher = try fixture.prefetcher(
+                    [passes(2)], slots: slots, options: ReaderOptions(depth: 3, threads: threads))
+                defer { prefetcher.stop() }
+                for pass in 0..<2 { try fixture.consume(prefetcher, pass: pass) }
+                #expect(prefetcher.depth == threads)
+            }
         }
     }
 
@@ -48,43 +51,44 @@ import Testing
         }
     }
 
-    @Test(arguments: RequestFixture.availableModes, [0, 4, 2, 1])
-    func residentsAreReadOnce(mode: ReadMode, divisor: Int) throws {
+    @Test(arguments: RequestFixture.availableModes) func residentsAreReadOnce(mode: ReadMode) throws {
         try TinyStore.with { path in
             let fixture = try RequestFixture(path, mode: mode)
-            let budget = divisor == 0 ? 0 : fixture.passBytes / divisor
-            let residents = try Residents(sizes: fixture.sizes, budget: budget)
-            let prefetcher = try fixture.prefetcher(
-                [passes(4)], slots: 2, options: ReaderOptions(mode: mode), residents: residents)
-            defer { prefetcher.stop() }
-            for pass in 0..<4 { try fixture.consume(prefetcher, pass: pass) }
-            let kept = residents.byteCount
-            #expect(prefetcher.readStatistics.bytes == UInt64(kept + 4 * (fixture.passBytes - kept)))
-            #expect(divisor != 1 || kept == fixture.passBytes)
-            for request in fixture.requests.indices {
-                let bytes = prefetcher.residentBytes(request)
-                #expect((bytes != nil) == residents.contains(request))
-                #expect(bytes.map { fixture.isIntact($0, request) } ?? true)
+            for budget in [0, fixture.passBytes / 4, fixture.passBytes / 2, fixture.passBytes] {
+                let residents = try Residents(sizes: fixture.sizes, budget: budget)
+                let prefetcher = try fixture.prefetcher(
+                    [passes(4)], slots: 2, options: ReaderOptions(mode: mode), residents: residents)
+                defer { prefetcher.stop() }
+                for pass in 0..<4 { try fixture.consume(prefetcher, pass: pass) }
+                let kept = residents.byteCount
+                #expect(kept <= budget && (budget < fixture.passBytes || kept == fixture.passBytes))
+                #expect(prefetcher.readStatistics.bytes == UInt64(kept + 4 * (fixture.passBytes - kept)))
+                for request in fixture.requests.indices {
+                    let bytes = prefetcher.residentBytes(request)
+                    #expect((bytes != nil) == residents.contains(request))
+                    #expect(bytes.map { fixture.isIntact($0, request) } ?? true)
+                }
             }
         }
     }
 
-    @Test(arguments: RequestFixture.availableModes, [1, 2, 64])
-    func onceMeansByTheFirstPassThatComesToIt(mode: ReadMode, slots: Int) throws {
+    @Test(arguments: RequestFixture.availableModes) func onceMeansByTheFirstPassThatComesToIt(mode: ReadMode) throws {
         try TinyStore.with { path in
             let fixture = try RequestFixture(path, mode: mode)
-            let residents = try Residents(sizes: fixture.sizes, budget: fixture.passBytes / 3)
-            let prefetcher = try fixture.prefetcher(
-                [passes(2, head: false), passes(1_000_000)], slots: slots, options: ReaderOptions(mode: mode),
-                residents: residents, readsOnce: true)
-            defer { prefetcher.stop() }
             let body = 0..<fixture.bodyRequestCount
-            try fixture.consume(prefetcher, pass: 0, body)
-            for request in body where residents.contains(request) {
-                try fixture.consume(prefetcher, pass: 1, request..<(request + 1))
+            for slots in [1, 2, 64] {
+                let residents = try Residents(sizes: fixture.sizes, budget: fixture.passBytes / 3)
+                let prefetcher = try fixture.prefetcher(
+                    [passes(2, head: false), passes(1_000_000)], slots: slots, options: ReaderOptions(mode: mode),
+                    residents: residents, readsOnce: true)
+                defer { prefetcher.stop() }
+                try fixture.consume(prefetcher, pass: 0, body)
+                for request in body where residents.contains(request) {
+                    try fixture.consume(prefetcher, pass: 1, request..<(request + 1))
+                }
+                try fixture.consume(prefetcher, pass: 2, fixture.bodyRequestCount..<fixture.requests.count)
+                #expect(prefetcher.readStatistics.bytes == UInt64(fixture.passBytes))
             }
-            try fixture.consume(prefetcher, pass: 2, fixture.bodyRequestCount..<fixture.requests.count)
-            #expect(prefetcher.readStatistics.bytes == UInt64(fixture.passBytes))
         }
     }
 

@@ -90,11 +90,12 @@ struct RequestFixture {
 
     func prefetcher(
         _ schedule: [PassSchedule], slots: Int, options: ReaderOptions = ReaderOptions(), residents: Residents? = nil,
-        readsOnce: Bool = false
+        readsOnce: Bool = false, memory: UntouchedMemory? = nil
     ) throws -> Prefetcher {
         try Prefetcher(
             files: files, requests: requests, names: names, bodyRequestCount: bodyRequestCount, schedule: schedule,
-            slotBytes: slotBytes, slotCount: slots, residents: residents, readsOnce: readsOnce, options: options)
+            slotBytes: slotBytes, slotCount: slots, residents: residents, readsOnce: readsOnce, options: options,
+            memory: memory)
     }
 
     /// Whether every chunk of `request` at `bytes` is as written.

@@ -1,7 +1,6 @@
 import CSystem
 import Foundation
 import LayerStore
-import Synchronization
 import TensorCore
 import TestSupport
 import Testing
@@ -23,6 +22,7 @@ import Testing
                 defer { prefetcher.stop() }
                 // A file that direct reads are possible with is fine for buffered calls too.
                 #expect(prefetcher.mode == modes[refused])
+                #expect((prefetcher.refusal == nil) == (prefetcher.mode == .registeredRing))
                 try fixture.consume(prefetcher, pass: 0)
             }
         }
@@ -31,14 +31,16 @@ import Testing
     @Test(.enabled(if: RequestFixture.availableModes.contains(.ring)))
     func moreSlotsThanTheKernelRegistersAreReadWithoutRegistering() throws {
         try TinyStore.with { path in
-            let fixture = try RequestFixture(path, targetBytes: 4096)
-            let prefetcher = try fixture.prefetcher(ReadModeTests.onePass, slots: 16385)
+            let fixture = try RequestFixture(path)
+            let memory = try UntouchedMemory(count: 16385 * fixture.slotBytes)
+            let prefetcher = try fixture.prefetcher(ReadModeTests.onePass, slots: 16385, memory: memory)
             defer { prefetcher.stop() }
             #expect(prefetcher.mode == .ring)
+            #expect(prefetcher.refusal?.problem.contains("registering") == true)
             try fixture.consume(prefetcher, pass: 0)
             #expect {
                 try fixture.prefetcher(
-                    ReadModeTests.onePass, slots: 16385, options: ReaderOptions(mode: .registeredRing))
+                    ReadModeTests.onePass, slots: 16385, options: ReaderOptions(mode: .registeredRing), memory: memory)
             } throws: { error in
                 guard let error = error as? LaminaError else { return false }
                 return error.kind == .io && error.subject == "--io" && error.hint?.contains("--io uring") == true
@@ -81,7 +83,7 @@ import Testing
         try TinyStore.with { path in
             let fixture = try RequestFixture(
                 path, in: FaultyFileSystem(shortCount: shortCount, interruptEvery: 3))
-            let prefetcher = try fixture.prefetcher(ReadModeTests.onePass, slots: 2)
+            let prefetcher = try fixture.prefetcher(ReadModeTests.onePass, slots: 2, options: ReaderOptions(threads: 1))
             defer { prefetcher.stop() }
             #expect(prefetcher.mode == .buffered)
             try fixture.consume(prefetcher, pass: 0)

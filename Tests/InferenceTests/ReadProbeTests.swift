@@ -1,5 +1,4 @@
 import LayerStore
-import Synchronization
 import TensorCore
 import TestSupport
 import Testing
@@ -8,8 +7,23 @@ import Testing
 
 @Suite struct ReadProbeTests {
     /// What was read, by descriptor and offset.
-    private final class Log: Sendable {
-        let reads = Mutex<[String]>([])
+    private final class Log: @unchecked Sendable {
+        // Sendable: guarded by `monitor`.
+        private let monitor = Monitor()
+        private var entries: [String] = []
+
+        func note(_ descriptor: Int32, _ offset: UInt64) {
+            monitor.lock()
+            entries.append("\(descriptor) \(offset)")
+            monitor.unlock()
+        }
+
+        func takeAll() -> [String] {
+            monitor.lock()
+            defer { monitor.unlock() }
+            defer { entries = [] }
+            return entries
+        }
     }
 
     @Test(arguments: RequestFixture.availableModes) func everyDepthHasARate(mode: ReadMode) throws {
@@ -31,16 +45,12 @@ import Testing
             let log = Log()
             var starts: Set<String> = []
             for _ in 0..<20 {
-                let fixture = try RequestFixture(
-                    path,
-                    in: SlowFileSystem { descriptor, offset in
-                        log.reads.withLock { $0.append("\(descriptor) \(offset)") }
-                    })
-                log.reads.withLock { $0 = [] }
+                let fixture = try RequestFixture(path, in: SlowFileSystem { log.note($0, $1) })
+                _ = log.takeAll()
                 let memory = try UntouchedMemory(count: 2 * 4096)
                 _ = try DiskProbe.measure(
                     files: fixture.files, requestBytes: 4096, depths: [1, 2], mode: nil, seconds: 60, into: memory)
-                let reads = log.reads.withLock { $0 }
+                let reads = log.takeAll()
                 // All blocks but the few that do not divide by four measurements.
                 #expect(reads.count > 8 && Set(reads).count == reads.count)
                 starts.insert(reads[0])
@@ -56,7 +66,7 @@ import Testing
             _ = try RequestFixture(path, in: opened)
             let fault = FaultyFileSystem.Fault(number: opened.callCount + 1, error: 5, isPersistent: true)
             let files = try RequestFixture(path, in: FaultyFileSystem(fault: fault, calls: [.read])).files
-            for (depths, blocks) in [([1, 2], files), ([4], files), ([], files), ([1], [])] {
+            for (depths, blocks) in [([1], files), ([4], files), ([], files), ([1], [])] {
                 #expect(throws: LaminaError.self) {
                     try DiskProbe.measure(
                         files: blocks, requestBytes: 4096, depths: depths, mode: nil, seconds: 1, into: memory)

@@ -24,7 +24,7 @@ enum DiskProbe {
     /// Every depth is measured so many times, since disks are not steady; the second time in the opposite order.
     private static let rounds = 2
 
-    /// Reads blocks of `requestBytes` of `files` into `memory` for about `seconds` in all, with each of `depths` in
+    /// Reads blocks of `requestBytes` of `files` into `memory`, a ring, for about `seconds` in all, with each of `depths` in
     /// flight. No block is read twice if there are enough, and another run begins elsewhere. Depths beyond the slots in
     /// `memory` are left out. Throws `.io` and `.damaged` for reads that fail, `.usage` if nothing can be measured.
     static func measure(
@@ -37,10 +37,9 @@ enum DiskProbe {
         guard let deepest = depths.max(), slotCount > 0, blocks.count > 0 else {
             throw LaminaError(.usage, "", "there is nothing to measure the disk with")
         }
-        memory.touch()
         let slots = UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<(slotCount * requestBytes)])
         let options = ReaderOptions(mode: mode, depth: deepest, threads: deepest)
-        let backend = try options.backend(for: files, memory: slots, slotBytes: requestBytes)
+        let (backend, _) = try options.backend(for: files, memory: slots, slotBytes: requestBytes)
         let order = (0..<rounds).flatMap { $0 % 2 == 0 ? depths : depths.reversed() }
         var read = [Int](repeating: 0, count: deepest + 1)
         var took = [Double](repeating: 0, count: deepest + 1)

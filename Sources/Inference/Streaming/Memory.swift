@@ -8,19 +8,20 @@ final class UntouchedMemory: @unchecked Sendable {
     let start: UnsafeMutableRawPointer
     let count: Int
 
-    /// A huge page: its first touch costs a fraction of that of its small pages.
     private static let hugePage = 2 << 20
 
-    /// Page-aligned. Throws `.limit` if the memory is not to be had.
-    init(count: Int) throws(LaminaError) {
+    /// Page-aligned. Huge pages are for memory that a disk writes to again and again. Elsewhere they gain nothing, and
+    /// where a host takes back what its guests do not use, their first touch takes four times as long
+    /// (Benchmarks/RESULTS.md, "Reader"). Throws `.limit` if the memory is not to be had.
+    init(count: Int, hugePages: Bool = false) throws(LaminaError) {
         var pointer: UnsafeMutableRawPointer?
-        let isLarge = count >= 4 * UntouchedMemory.hugePage
-        let alignment = isLarge ? UntouchedMemory.hugePage : AlignedBuffer.alignment
+        let isHuge = hugePages && count >= UntouchedMemory.hugePage
+        let alignment = isHuge ? UntouchedMemory.hugePage : AlignedBuffer.alignment
         guard posix_memalign(&pointer, alignment, max(count, 1)) == 0, let pointer else {
             throw LaminaError(.limit, "", "cannot allocate \(count) bytes of memory", hint: "pass a smaller --memory")
         }
         // Only advice: without huge pages it works as well.
-        if isLarge { madvise(pointer, count, MADV_HUGEPAGE) }
+        if isHuge { madvise(pointer, count, MADV_HUGEPAGE) }
         start = pointer
         self.count = count
     }
@@ -29,11 +30,14 @@ final class UntouchedMemory: @unchecked Sendable {
 
     var bytes: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(start: start, count: count) }
 
-    /// Makes the system provide every page now rather than while a read waits.
-    func touch() {
+    /// A reader's ring, its pages there already. A device takes only so many pieces per request: in small pages a read
+    /// of 4 MiB becomes several, which made a disk half as fast (Benchmarks/RESULTS.md, "Reader"). Throws `.limit`.
+    static func ring(count: Int) throws(LaminaError) -> UntouchedMemory {
+        let memory = try UntouchedMemory(count: count, hugePages: true)
         for offset in stride(from: 0, to: count, by: AlignedBuffer.alignment) {
-            (start + offset).storeBytes(of: 0, as: UInt8.self)
+            (memory.start + offset).storeBytes(of: 0, as: UInt8.self)
         }
+        return memory
     }
 }
 

@@ -31,7 +31,10 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
     }
 
     let mode: ReadMode
+    /// The most requests in flight.
     let depth: Int
+    /// Why the best mode is not in use, unless it is or another was asked for.
+    let refusal: LaminaError?
     private let files: [ShardFile]
     private let requests: [ReadRequest]
     /// The tensor of each request's first chunk, for messages.
@@ -84,17 +87,16 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
         ring = try Prefetcher.ring(memory, count: self.slotBytes * slotCount)
         try Prefetcher.check(requests, entries, slotBytes: self.slotBytes, slotCount: slotCount)
         let slots = UnsafeMutableRawBufferPointer(rebasing: ring.bytes[..<(self.slotBytes * slotCount)])
-        backend = try options.backend(for: files, memory: slots, slotBytes: self.slotBytes)
+        (backend, refusal) = try options.backend(for: files, memory: slots, slotBytes: self.slotBytes)
         mode = backend.mode
         depth = backend.depth
         startRequests()
     }
 
     private static func ring(_ memory: UntouchedMemory?, count: Int) throws(LaminaError) -> UntouchedMemory {
-        if let memory, memory.count >= count { return memory }
-        let ring = try UntouchedMemory(count: count)
-        ring.touch()
-        return ring
+        guard let memory else { return try UntouchedMemory.ring(count: count) }
+        guard memory.count >= count else { throw LaminaError(.unexpected, "", "the reader's ring is too small") }
+        return memory
     }
 
     private static func check(

@@ -15,19 +15,20 @@ protocol ReadBackend: AnyObject, Sendable {
 
 extension ReaderOptions {
     /// The backend of the mode asked for, or of the best that works, for reads of `files` into slots of `slotBytes`
-    /// that fill `memory`. Throws `.io` for a mode that cannot be had, `.limit` for threads.
+    /// that fill `memory`; and why it is not the best of all, if it is not. Throws `.io` for a mode that cannot be had,
+    /// `.limit` for threads.
     func backend(
         for files: [ShardFile], memory: UnsafeMutableRawBufferPointer, slotBytes: Int
-    ) throws(LaminaError) -> any ReadBackend {
-        var firstProblem: LaminaError?
+    ) throws(LaminaError) -> (any ReadBackend, refusal: LaminaError?) {
+        var refusal: LaminaError?
         for mode in mode.map({ [$0] }) ?? ReadMode.allCases {
             do throws(LaminaError) {
-                return try backend(mode, for: files, memory: memory, slotBytes: slotBytes)
+                return (try backend(mode, for: files, memory: memory, slotBytes: slotBytes), refusal)
             } catch {
-                if firstProblem == nil { firstProblem = error }
+                if refusal == nil { refusal = error }
             }
         }
-        throw firstProblem ?? LaminaError(.unexpected, "", "there is no way to read")
+        throw refusal ?? LaminaError(.unexpected, "", "there is no way to read")
     }
 
     private func backend(

@@ -1,0 +1,314 @@
+import CKernels
+import CSystem
+import LayerStore
+import TensorCore
+
+/// Short measurements of what the threads of a session do with its weights: the same kernels, on copies of the largest
+/// chunk of each kind; enough copies, where there is room, that they come from memory rather than from a cache.
+final class ComputeProbe: @unchecked Sendable {
+    // Sendable: set up by one thread between runs of the pool, whose barriers order it; `failure` has its own lock.
+
+    /// What one thread does in one turn; returns how much that was.
+    private typealias Work = (_ hand: Hand, _ turn: Int) throws(LaminaError) -> Int
+
+    /// What one thread has to itself.
+    private final class Hand {
+        let number: Int
+        let decoder: ChunkDecoder
+        /// Products (columns, 64) of a panel; attention's output.
+        let output: FloatBuffer
+        /// Attention's scores.
+        let scores: FloatBuffer
+        var done = 0
+
+        init(number: Int, scratchBytes: Int, outputs: Int, kernels: KernelTable) throws(LaminaError) {
+            self.number = number
+            decoder = try ChunkDecoder(slotBytes: scratchBytes, kernels: kernels)
+            output = try FloatBuffer(count: outputs)
+            scores = try FloatBuffer(count: ComputeProbe.mostPositions)
+        }
+    }
+
+    /// Copies of one chunk, one behind the other.
+    private struct Sample {
+        var chunk: Int
+        var form: WeightForm
+        /// Bytes of a copy, and from one to the next.
+        var byteCount: Int
+        var stride: Int
+        var copies: Int
+    }
+
+    private let plan: StreamPlan
+    private let config: ModelConfig
+    private let kernels: KernelTable
+    private let memory: UnsafeMutableRawBufferPointer
+    private let pool: OpaquePointer
+    private let hands: [Hand]
+    /// Activations (columns, stride) that all threads read.
+    private let input: FloatBuffer
+    private let inputStride: Int
+    private let failure = FirstFailure()
+    private var work: Work = { (_, _) throws(LaminaError) in 0 }
+    private var deadline = 0.0
+
+    /// What is copied at most, far beyond a core's caches.
+    static let mostSampleBytes = 64 << 20
+    /// Positions of the keys and values that attention is measured with.
+    private static let mostPositions = 512
+    /// Of so many rounds the one in the middle counts: others use the machine, too.
+    private static let rounds = 3
+    private static let secondsPerRound = 0.006
+    private static let barriers = 200
+
+    /// Will measure in `memory`, which must hold the largest chunk as stored, for up to `columns` columns. Throws
+    /// `.limit` for memory or threads.
+    init(_ session: SessionPlan, columns: Int, memory: UnsafeMutableRawBufferPointer) throws(LaminaError) {
+        plan = session.stream
+        config = session.model.config
+        kernels = session.kernels
+        self.memory = memory
+        inputStride = roundedUp(
+            session.stream.matrices.reduce(0) { max($0, $1.tensor.geometry.paddedColumns) }, to: 16)
+        input = try FloatBuffer(count: inputStride * columns)
+        // Zeros would do, but not on a processor that is quicker with them.
+        input.start.update(repeating: 0.01, count: input.count)
+        var hands: [Hand] = []
+        for number in 0..<session.options.threads {
+            hands.append(
+                try Hand(
+                    number: number,
+                    scratchBytes: session.stream.scratchBytes(keepsDecoded: session.memory.keepsDecoded),
+                    outputs: max(64 * columns, session.model.config.headDimension), kernels: session.kernels))
+        }
+        self.hands = hands
+        guard let pool = lamina_pool_create(session.options.threads) else {
+            throw LaminaError(.limit, "--threads", "cannot start \(session.options.threads) threads")
+        }
+        self.pool = pool
+    }
+
+    deinit { lamina_pool_destroy(pool) }
+
+    // MARK: Rates
+
+    /// Times of a weight of `form` for each of `columns`, which rise; `nil` if there is no such weight, or no room.
+    /// Throws `.io` and `.damaged` for the chunk that is read.
+    func products(_ form: WeightForm, columns: [Int]) throws(LaminaError) -> [ComputeRates.Product]? {
+        guard let sample = try sample(form) else { return nil }
+        let weights = plan.chunks[sample.chunk].decodedBytes / form.dtype.size
+        var products: [ComputeRates.Product] = []
+        for count in columns {
+            let rate = try rate { (hand, turn) throws(LaminaError) in
+                try self.multiply(sample, self.copy(of: sample, hand, turn), columns: count, hand)
+                return weights
+            }
+            products.append(ComputeRates.Product(columns: count, secondsPerWeight: 1 / rate))
+        }
+        return products
+    }
+
+    /// Bytes per second that all threads together compare with their checksums.
+    func checkedBytesPerSecond() throws(LaminaError) -> Double {
+        let size = min(memory.count, RequestPlan.wantedBytes / 4)
+        let pieces = max(1, min(memory.count, ComputeProbe.mostSampleBytes) / size)
+        return try rate { (hand, turn) throws(LaminaError) in
+            let start = (turn * self.hands.count + hand.number) % pieces * size
+            let piece = UnsafeRawBufferPointer(rebasing: self.memory[start..<(start + size)])
+            // Counted with the result, so that the work cannot be left out.
+            return xxh3(piece) == 0 ? size + 1 : size
+        }
+    }
+
+    /// Time that all threads together take to attend to one position with one head; 0 where there is no room for keys
+    /// and values.
+    func secondsPerScore() throws(LaminaError) -> Double {
+        let bytesPerPosition = 2 * config.headDimension * MemoryLayout<Float>.stride
+        let block = Int(LAMINA_KEY_BLOCK)
+        let positions = min(ComputeProbe.mostPositions, memory.count / bytesPerPosition) / block * block
+        guard positions > 0, let base = memory.baseAddress else { return 0 }
+        let size = positions * bytesPerPosition
+        let caches = max(1, min(memory.count, ComputeProbe.mostSampleBytes) / size)
+        memory.initializeMemory(as: UInt8.self, repeating: 0)
+        let rate = try rate { (hand, turn) throws(LaminaError) in
+            let start = base + (turn * self.hands.count + hand.number) % caches * size
+            self.attend(start.assumingMemoryBound(to: Float.self), positions: positions, hand)
+            return positions
+        }
+        return 1 / rate
+    }
+
+    /// Time of a run of the pool without work.
+    func secondsPerBarrier() -> Double {
+        work = { (_, _) throws(LaminaError) in 0 }
+        deadline = 0
+        let started = lamina_monotonic_seconds()
+        for _ in 0..<ComputeProbe.barriers { runPool() }
+        return (lamina_monotonic_seconds() - started) / Double(ComputeProbe.barriers)
+    }
+
+    /// What all threads together do in a second of `work`.
+    private func rate(_ work: @escaping Work) throws(LaminaError) -> Double {
+        self.work = work
+        var rates: [Double] = []
+        for _ in 0..<ComputeProbe.rounds {
+            for hand in hands { hand.done = 0 }
+            let started = lamina_monotonic_seconds()
+            deadline = started + ComputeProbe.secondsPerRound
+            runPool()
+            let elapsed = lamina_monotonic_seconds() - started
+            try failure.rethrow()
+            rates.append(Double(hands.reduce(0) { $0 + $1.done }) / elapsed)
+        }
+        return rates.sorted()[rates.count / 2]
+    }
+
+    private func runPool() {
+        lamina_pool_run(
+            pool, hands.count,
+            { context, _, worker in
+                guard let context else { return }
+                Unmanaged<ComputeProbe>.fromOpaque(context).takeUnretainedValue().perform(worker)
+            }, Unmanaged.passUnretained(self).toOpaque())
+    }
+
+    private func perform(_ worker: Int) {
+        let hand = hands[worker]
+        var turn = 0
+        do throws(LaminaError) {
+            repeat {
+                hand.done += try work(hand, turn)
+                turn += 1
+            } while lamina_monotonic_seconds() < deadline
+        } catch {
+            failure.note(error)
+        }
+    }
+
+    // MARK: Samples
+
+    /// Reads the largest chunk of `form` and copies it; for words in the clear a coded chunk is decoded.
+    private func sample(_ form: WeightForm) throws(LaminaError) -> Sample? {
+        let exact = largestChunk { self.plan.form(ofChunk: $0, keepsDecoded: false) == form }
+        let other = form.coding == .clear ? largestChunk { self.plan.dtype(ofChunk: $0) == form.dtype } : nil
+        guard let chunk = exact ?? other, let base = memory.baseAddress else { return nil }
+        let planned = plan.chunks[chunk]
+        var byteCount = planned.byteCount
+        try read(chunk)
+        if exact == nil {
+            byteCount = planned.decodedBytes
+            guard byteCount <= memory.count else { return nil }
+            let matrix = plan.matrices[planned.matrix]
+            let decoder = try ChunkDecoder(slotBytes: matrix.tensor.geometry.slotBytes, kernels: kernels)
+            let elements = try decoder.decodeChecked(
+                matrix.tensor, chunk: planned.chunk,
+                stored: UnsafeRawBufferPointer(start: base, count: planned.byteCount), base: planned.offset,
+                planeCount: matrix.planeCount, planeBytes: matrix.planeBytes)
+            base.copyMemory(from: elements, byteCount: byteCount)
+        }
+        let stride = roundedUp(byteCount, to: 64)
+        let copies = max(1, min(memory.count, max(ComputeProbe.mostSampleBytes, stride)) / stride)
+        for copy in 1..<max(2, copies) where copy < copies {
+            (base + copy * stride).copyMemory(from: base, byteCount: byteCount)
+        }
+        return Sample(chunk: chunk, form: form, byteCount: byteCount, stride: stride, copies: copies)
+    }
+
+    private func largestChunk(where isWanted: (Int) -> Bool) -> Int? {
+        plan.chunks.indices.filter(isWanted).max { plan.chunks[$0].decodedBytes < plan.chunks[$1].decodedBytes }
+    }
+
+    private func read(_ chunk: Int) throws(LaminaError) {
+        let planned = plan.chunks[chunk]
+        let matrix = plan.matrices[planned.matrix]
+        let stored = UnsafeMutableRawBufferPointer(rebasing: memory[..<planned.byteCount])
+        do throws(LaminaError) {
+            try plan.files[planned.file].read(into: stored, at: planned.offset, neededBytes: planned.neededBytes)
+            try ChunkDecoder.check(
+                matrix.tensor, chunk: planned.chunk, stored: UnsafeRawBufferPointer(stored), base: planned.offset,
+                planeCount: matrix.planeCount)
+        } catch {
+            throw error.located(in: plan.files[planned.file], tensor: matrix.name)
+        }
+    }
+
+    private func copy(of sample: Sample, _ hand: Hand, _ turn: Int) -> UnsafeRawBufferPointer {
+        let start = (turn * hands.count + hand.number) % sample.copies * sample.stride
+        return UnsafeRawBufferPointer(rebasing: memory[start..<(start + sample.byteCount)])
+    }
+
+    // MARK: Work
+
+    /// Multiplies a copy with `columns` columns, as a pass does.
+    private func multiply(
+        _ sample: Sample, _ stored: UnsafeRawBufferPointer, columns: Int, _ hand: Hand
+    ) throws(LaminaError) {
+        let planned = plan.chunks[sample.chunk]
+        let matrix = plan.matrices[planned.matrix]
+        guard let start = stored.baseAddress else { return }
+        switch sample.form.coding {
+        case .clear: multiply(start, planned, columns: columns, hand)
+        case .planes:
+            let elements = try hand.decoder.decodeChecked(
+                matrix.tensor, chunk: planned.chunk, stored: stored, base: planned.offset,
+                planeCount: matrix.planeCount, planeBytes: matrix.planeBytes)
+            multiply(elements, planned, columns: columns, hand)
+        case .tiers:
+            let tiers = try ChunkDecoder.tiers(
+                matrix.tensor, chunk: planned.chunk, stored: stored, base: planned.offset,
+                planeCount: matrix.planeCount)
+            guard let tiers else { return }
+            for unit in 0..<tiers.segmentCount {
+                var task = panel(unit, planned, columns: columns, hand)
+                let segment = tiers.segment(unit)
+                task.weights = segment.baseAddress
+                guard kernels.pointee.multiply_tier_panel(&task, segment.count, hand.decoder.scratch) else {
+                    throw ChunkDecoder.damage(chunk: planned.chunk, of: matrix.tensor)
+                }
+            }
+        }
+    }
+
+    private func multiply(_ elements: UnsafeRawPointer, _ planned: PlannedChunk, columns: Int, _ hand: Hand) {
+        let matrix = plan.matrices[planned.matrix]
+        let extent = matrix.tensor.geometry.chunk(planned.chunk)
+        for unit in 0..<extent.unitCount {
+            var task = panel(unit, planned, columns: columns, hand)
+            task.weights = elements + unit * 64 * extent.columnCount * matrix.tensor.geometry.elementSize
+            kernels.multiply(matrix.weightType, &task)
+        }
+    }
+
+    private func panel(_ unit: Int, _ planned: PlannedChunk, columns: Int, _ hand: Hand) -> lamina_panel_task {
+        let geometry = plan.matrices[planned.matrix].tensor.geometry
+        let extent = geometry.chunk(planned.chunk)
+        var task = lamina_panel_task()
+        task.width = geometry.width(ofUnit: extent.firstUnit + unit)
+        task.rows = min(task.width, geometry.rows - (extent.firstUnit + unit) * 64)
+        task.k_begin = extent.firstColumn
+        task.k_count = extent.columnCount
+        task.x = UnsafePointer(input.start)
+        task.x_stride = inputStride
+        task.y = hand.output.start
+        task.y_stride = 64
+        task.columns = columns
+        return task
+    }
+
+    private func attend(_ keys: UnsafePointer<Float>, positions: Int, _ hand: Hand) {
+        var task = lamina_attention_task()
+        task.query = UnsafePointer(input.start)
+        task.keys = keys
+        task.values = keys + positions * config.headDimension
+        task.head_dim = config.headDimension
+        task.count = positions
+        task.scale = 1
+        task.scores = hand.scores.start
+        task.output = hand.output.start
+        kernels.pointee.attend(&task)
+    }
+}
+
+extension StreamPlan {
+    func dtype(ofChunk index: Int) -> DType { matrices[chunks[index].matrix].tensor.dtype }
+}

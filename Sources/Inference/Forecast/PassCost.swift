@@ -1,0 +1,115 @@
+import LayerStore
+import TensorCore
+
+/// How weights reach the product; each way has a speed of its own.
+public struct WeightForm: Sendable, Hashable {
+    /// What is done with the bytes of a chunk.
+    public enum Coding: String, Sendable, CaseIterable {
+        /// Words in the clear, multiplied as they are.
+        case clear = "raw"
+        /// Tiers, decoded inside the product.
+        case tiers = "exp-tier"
+        /// Coded planes, put together in scratch memory and multiplied from there.
+        case planes = "planes"
+    }
+
+    public var dtype: DType
+    public var coding: Coding
+
+    public init(dtype: DType, coding: Coding) {
+        self.dtype = dtype
+        self.coding = coding
+    }
+}
+
+/// What a pass over a model reads and computes: a session's forecast is this and rates, nothing else.
+struct PassCost: Sendable, Equatable {
+    /// A part of the pass.
+    struct Part: Sendable, Equatable {
+        /// Stored bytes, and those of them that are read every time.
+        var bytes = 0
+        var streamedBytes = 0
+        /// Weights, padding included, by how they are multiplied.
+        var weights: [WeightForm: Int] = [:]
+    }
+
+    var body = Part()
+    /// What only positions whose logits are wanted need.
+    var head = Part()
+    /// Most columns of one pass.
+    var columns = 1
+    /// Scores of one column per position it attends to: layers times query heads.
+    var scoresPerPosition = 0
+    /// Times that all threads wait for one another.
+    var barriers = 0
+    /// Chunks of the embedding, and the bytes that a lookup in one of them reads on average.
+    var lookupChunks = 1
+    var lookupBytes = 0.0
+
+    /// Stored bytes of a pass, and those of them that are read every time.
+    var bytes: Int { body.bytes + head.bytes }
+    var streamedBytes: Int { body.streamedBytes + head.streamedBytes }
+
+    /// Bytes read to look up the embeddings of `tokens`, drawn at random: those of the distinct chunks they are in.
+    func lookupBytes(tokens: Int) -> Double {
+        var missed = 1.0
+        let miss = 1 - 1 / Double(lookupChunks)
+        // (1 - 1/n) to the power of `tokens`, by squaring.
+        var (power, exponent) = (miss, tokens)
+        while exponent > 0 {
+            if exponent & 1 == 1 { missed *= power }
+            power *= power
+            exponent >>= 1
+        }
+        return Double(lookupChunks) * (1 - missed) * lookupBytes
+    }
+}
+
+extension PassCost {
+    /// The passes of a planned session.
+    init(_ session: SessionPlan) {
+        let plan = session.stream
+        for (index, request) in session.requests.requests.enumerated() {
+            let isHead = index >= session.requests.bodyCount
+            var part = isHead ? head : body
+            part.bytes += request.byteCount
+            if session.isStreamed[index] { part.streamedBytes += request.byteCount }
+            for chunk in request.chunks {
+                let form = plan.form(ofChunk: chunk, keepsDecoded: session.memory.keepsDecoded)
+                part.weights[form, default: 0] += plan.chunks[chunk].decodedBytes / form.dtype.size
+            }
+            if isHead { head = part } else { body = part }
+        }
+        columns = session.memory.columns
+        let config = session.model.config
+        scoresPerPosition = config.layerCount * config.headCount
+        barriers = plan.body.count + 2
+        let embedding = plan.matrices[plan.embedding]
+        lookupChunks = embedding.tensor.geometry.chunkCount
+        let stored = (0..<lookupChunks).reduce(0) {
+            $0 + PlannedChunk(embedding, index: plan.embedding, chunk: $1).byteCount
+        }
+        let readShare =
+            plan.isEmbeddingHead
+            ? Double(head.streamedBytes) / Double(max(1, head.bytes))
+            : 1 - Double(session.memory.embeddingBytes) / Double(max(1, EmbeddingLookup.keepableBytes(plan)))
+        lookupBytes = Double(stored) / Double(max(1, lookupChunks)) * readShare
+    }
+}
+
+extension StreamPlan {
+    /// How the weights of a chunk are multiplied, where all are kept decoded or not.
+    func form(ofChunk index: Int, keepsDecoded: Bool) -> WeightForm {
+        let chunk = chunks[index]
+        let matrix = matrices[chunk.matrix]
+        let first = chunk.chunk * matrix.planeCount
+        let coding: WeightForm.Coding =
+            switch matrix.tensor.chunks[first].encoding {
+            case _ where keepsDecoded: .clear
+            case .raw where matrix.planeCount == 1: .clear
+            case .expTier: .tiers
+            default: .planes
+            }
+        return WeightForm(dtype: matrix.tensor.dtype, coding: coding)
+    }
+}

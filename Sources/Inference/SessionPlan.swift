@@ -1,0 +1,125 @@
+import CSystem
+import LayerStore
+import TensorCore
+
+/// A session before it is made: what its passes read and how its memory is divided, found out without that memory.
+public struct SessionPlan {
+    public let model: StoredModel
+    public let workload: Workload
+    public internal(set) var options: SessionOptions
+    let kernels: KernelTable
+    let stream: StreamPlan
+    /// Bytes in use before anything is allocated for the session.
+    let used: Int
+    let budget: Int
+    let memory: MemoryPlan
+    let requests: RequestPlan
+    /// Which requests are read in every pass.
+    let isStreamed: [Bool]
+    /// Bytes read in every pass, and bytes of weights that stay in memory.
+    let streamedBytes: Int
+    let residentBytes: Int
+    /// The ring of slots for requests that do not stay in memory as they are.
+    let slotBytes: Int
+    let slotCount: Int
+    /// The ring, once something has been measured in it.
+    var ring: UntouchedMemory?
+
+    /// Compiles the plan and divides the memory. Throws `.limit` for a budget or context out of bounds, `.usage` for
+    /// impossible options, and what reading the store throws.
+    public init(
+        _ model: StoredModel, workload: Workload, options: SessionOptions, kernels: KernelTable
+    ) throws(LaminaError) {
+        let used = Int(clamping: lamina_peak_resident_bytes())
+        try self.init(model, workload: workload, options: options, kernels: kernels, used: used)
+    }
+
+    /// The same with the bytes in use given rather than asked of the system.
+    init(
+        _ model: StoredModel, workload: Workload, options: SessionOptions, kernels: KernelTable, used: Int
+    ) throws(LaminaError) {
+        try SessionPlan.check(model.config, workload, options)
+        lamina_raise_file_limit()
+        let stream = try StreamPlanBuilder.plan(for: model, mode: options.readMode)
+        try self.init(model, workload, options, kernels: kernels, stream: stream, used: used)
+    }
+
+    private init(
+        _ model: StoredModel, _ workload: Workload, _ options: SessionOptions, kernels: KernelTable,
+        stream: StreamPlan, used: Int
+    ) throws(LaminaError) {
+        self.model = model
+        self.workload = workload
+        self.options = options
+        self.kernels = kernels
+        self.stream = stream
+        self.used = used
+        budget = options.memoryBytes ?? MemoryPlan.defaultBudget(used: used)
+        memory = try MemoryPlan(
+            SessionPlan.demand(stream, model.config, workload, options, kernels: kernels, used: used), budget: budget)
+        requests = RequestPlan(stream, targetBytes: memory.requestBytes)
+        let (offsets, byteCount) = Residents.choose(
+            requests.requests.map(\.byteCount), budget: memory.keepsDecoded ? 0 : memory.residentBytes)
+        residentBytes = memory.keepsDecoded ? memory.residentBytes : byteCount
+        let keepsDecoded = memory.keepsDecoded
+        isStreamed = offsets.map { $0 < 0 && !keepsDecoded }
+        streamedBytes = zip(requests.requests, isStreamed).reduce(0) { $0 + ($1.1 ? $1.0.byteCount : 0) }
+        let throughRing = zip(requests.requests, offsets).filter { $1 < 0 }.map(\.0.byteCount)
+        slotBytes = throughRing.reduce(AlignedBuffer.alignment, max)
+        slotCount = max(1, min(memory.ringBytes / slotBytes, throughRing.count))
+    }
+
+    /// The same model and process with another workload or budget. Throws as `init`.
+    public func replanned(
+        workload: Workload? = nil, memoryBytes: Int? = nil
+    ) throws(LaminaError) -> SessionPlan {
+        var options = options
+        options.memoryBytes = memoryBytes ?? budget
+        let workload = workload ?? self.workload
+        try SessionPlan.check(model.config, workload, options)
+        return try SessionPlan(model, workload, options, kernels: kernels, stream: stream, used: used)
+    }
+
+    private static func check(
+        _ config: ModelConfig, _ workload: Workload, _ options: SessionOptions
+    ) throws(LaminaError) {
+        guard (1...1024).contains(options.threads) else {
+            throw LaminaError(
+                .usage, "--threads", "value out of range", expected: "1 to 1024", found: "\(options.threads)")
+        }
+        for sequence in workload.sequences where !(1...config.maximumPositions).contains(sequence.positions) {
+            throw LaminaError(
+                .usage, "--ctx", "the model was not made for such a context",
+                expected: "1 to \(config.maximumPositions) positions", found: "\(sequence.positions)")
+        }
+    }
+
+    private static func demand(
+        _ plan: StreamPlan, _ config: ModelConfig, _ workload: Workload, _ options: SessionOptions,
+        kernels: KernelTable, used: Int
+    ) throws(LaminaError) -> MemoryPlan.Demand {
+        let sequences = workload.sequences
+        let longest = sequences.reduce(0) { max($0, KeyValueCache.capacity($1.positions)) }
+        let cacheBytes = try KeyValueCache.byteCount(config, positions: sequences.map(\.positions))
+        let isDecodedFaster = plan.isDecodedFaster(kernels)
+        let worker = Worker.memoryBytes(
+            decodedBytes: plan.scratchBytes(keepsDecoded: isDecodedFaster), positions: longest)
+        let floats = [plan.vectorFloats, Checked.product([sequences.count, PassRunner.logitsStride(config)])]
+        var perColumn = Activations.bytesPerColumn(widths: plan.widths) + 4 * config.rope.dimension
+        if workload.isScoring {
+            perColumn += HeadScores.bytesPerColumn(vocabulary: config.vocabularySize) + 256 * options.threads
+        }
+        guard let vectors = floats[0], let logits = floats[1], let floatBytes = Checked.product([vectors + logits, 4]),
+            let needed = Checked.add(cacheBytes, options.threads * worker + floatBytes)
+        else {
+            throw LaminaError(.limit, "--ctx", "the context is too long to keep its keys and values in memory")
+        }
+        return MemoryPlan.Demand(
+            used: used, fixed: needed + EmbeddingLookup.memoryBytes(plan), perColumn: perColumn,
+            wantedColumns: max(1, workload.promptTokens), laterPasses: workload.laterSteps,
+            chunkBytes: plan.largestChunkBytes,
+            passBytes: RequestPlan(plan, targetBytes: RequestPlan.wantedBytes).bytesPerPass,
+            decodedPassBytes: plan.decodedBytesPerPass, isDecodedFaster: isDecodedFaster,
+            embeddingBytes: EmbeddingLookup.keepableBytes(plan))
+    }
+}
