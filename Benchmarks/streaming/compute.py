@@ -1,0 +1,31 @@
+"""What the processor could do at best, by the kernels' own benchmark. A module, not a program."""
+import os
+import re
+import subprocess
+
+from measuring import ROOT, fail, note
+
+LINE = re.compile(r"^(\S+)\s+gemm\s+bf16\s+M (\d+)\s+([\d.]+) GFLOP/s", re.MULTILINE)
+
+
+def multiply_rates(threads=None):
+    """Columns -> floating-point operations per second of the product's own BF16 kernels on all processors, with the
+    instruction set that Lamina would take."""
+    command = [ROOT / "Benchmarks/kernels/run", str(threads or len(os.sched_getaffinity(0))), "3"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    found = LINE.findall(done.stdout)
+    if done.returncode != 0 or not found:
+        fail(f"{command[0]} says nothing about bf16: {done.stdout} {done.stderr}")
+    rates = {int(columns): float(rate) * 1e9 for isa, columns, rate in found if isa == found[0][0]}
+    note(", ".join(f"{columns} columns {rate / 1e9:.0f} GFLOP/s" for columns, rate in rates.items()))
+    return rates
+
+
+def beside(columns, action):
+    """What `action` returns, and the better of the rates right before and right after it, of the measured number of
+    columns that is nearest to `columns` in ratio: a shared processor swings."""
+    before = multiply_rates()
+    result = action()
+    after = multiply_rates()
+    nearest = min(before, key=lambda measured: max(measured / columns, columns / measured))
+    return result, max(before[nearest], after[nearest])
