@@ -2,13 +2,10 @@
 // inside one loop, and beside the peak of fused multiply-add; byte planes, packing and the thread pool.
 // Usage: kernel_benchmark [threads] [rounds]
 #define _GNU_SOURCE
+#include "benchmark.h"
 #include "lamina_kernels.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -20,33 +17,6 @@ enum {
     MAXIMUM_COLUMNS = 512,
     MAXIMUM_ROUNDS = 101,
 };
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a;
-    const double y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t count) {
-    qsort(values, count, sizeof *values, by_value);
-    return values[count / 2];
-}
-
-static void *allocate(size_t size) {
-    void *memory = aligned_alloc(4096, (size + 4095) / 4096 * 4096);
-    if (memory == NULL) {
-        fprintf(stderr, "error: no memory for %zu bytes\n", size);
-        exit(1);
-    }
-    memset(memory, 0, size);
-    return memory;
-}
 
 // ---- what is measured -------------------------------------------------------------------------------------------
 
@@ -108,6 +78,10 @@ static double seconds(bench *b, void (*task)(void *, size_t, size_t)) {
     return now() - start;
 }
 
+static bool is_avx512(lamina_isa isa) {
+    return isa == LAMINA_ISA_AVX512 || isa == LAMINA_ISA_AVX512_VBMI2;
+}
+
 // ---- peak of fused multiply-add ----------------------------------------------------------------------------------
 
 #if defined(__x86_64__)
@@ -142,7 +116,7 @@ static void peak_task(void *context, size_t index, size_t worker) {
     const bench *b = context;
     enum { STEPS = 2000000 };
 #if defined(__x86_64__)
-    sink = b->kernels->isa == LAMINA_ISA_AVX512 ? peak_avx512(STEPS) : peak_avx2(STEPS);
+    sink = is_avx512(b->kernels->isa) ? peak_avx512(STEPS) : peak_avx2(STEPS);
 #else
     (void)b;
 #endif
@@ -151,7 +125,7 @@ static void peak_task(void *context, size_t index, size_t worker) {
 // GFLOP/s of all threads, registers only; 0 where it is not known.
 static double peak(bench *b) {
     const lamina_isa isa = b->kernels->isa;
-    const double lanes = isa == LAMINA_ISA_AVX512 ? 16 * 16 : isa == LAMINA_ISA_AVX2 ? 12 * 8 : 0;
+    const double lanes = is_avx512(isa) ? 16 * 16 : isa == LAMINA_ISA_AVX2 ? 12 * 8 : 0;
     if (lanes == 0) {
         return 0;
     }
@@ -323,7 +297,7 @@ int main(int argument_count, char **arguments) {
         return 1;
     }
     const lamina_isa isas[] = {chosen, LAMINA_ISA_AVX2};
-    for (size_t i = 0; i < (chosen == LAMINA_ISA_AVX512 ? 2 : 1); ++i) {
+    for (size_t i = 0; i < (is_avx512(chosen) ? 2 : 1); ++i) {
         b.kernels = lamina_kernels_for(isas[i]);
         report_isa(&b, scratch);
     }

@@ -13,7 +13,7 @@ def decode_row(run, rate):
         "mode": mode_text(report), "resident": report["resident_bytes"], "pass": report["pass_bytes"],
         "isa": report["isa"], "forecast_seconds": report.forecast("seconds"),
         "forecast_bytes": report.forecast("bytes"), "forecast_rate": report.forecast("rate"),
-        "forecast_compute": report.forecast("compute")}
+        "forecast_compute": report.forecast("compute"), "achieved": report.forecast("achieved") or stream}
 
 
 def mode_text(report):
@@ -59,7 +59,7 @@ def forecast_lines(rows):
     median = medians(rows)
     if "forecast_seconds" not in median:
         return [["… forecast", "none in the report", ""]]
-    errors = medians([{"plain": forecast_error(row), "achieved": forecast_error(row, row["stream"]),
+    errors = medians([{"plain": forecast_error(row), "achieved": forecast_error(row, row["achieved"]),
                        "fio": forecast_error(row, row["fio"])} for row in rows])
     return [
         ["… forecast (median)",

@@ -13,13 +13,14 @@ from measuring import ROOT, fail
 
 # What a report has to say -> the paths it may stand under, the first that is there counts.
 FIELDS = {
-    "forecast": ["timings.forecast", "forecast"],
-    "forecast_seconds": ["seconds_per_token", "decode.seconds_per_token"],
-    "forecast_bytes": ["bytes_per_pass", "bytes_per_token", "decode.bytes_per_token"],
+    "forecast": ["forecast"],
+    "forecast_seconds": ["seconds_per_token", "seconds_per_step", "decode.seconds_per_token"],
+    "forecast_bytes": ["bytes_per_token", "bytes_per_step"],
     "forecast_rate": ["disk_bytes_per_second", "disk.bytes_per_second"],
-    "forecast_compute": ["compute_seconds_per_token", "compute_seconds", "decode.compute_seconds_per_token"],
-    "io_mode": ["timings.io_mode", "io_mode", "timings.read_mode"],
-    "io_depth": ["timings.io_depth", "io_depth"],
+    "forecast_compute": ["compute_seconds", "decode.compute_seconds"],
+    "forecast_achieved": ["achieved_disk_bytes_per_second"],
+    "io_mode": ["timings.io_mode", "timings.read_mode"],
+    "io_depth": ["timings.io_depth"],
     "prompt_seconds": ["timings.prompt_seconds"],
     "generation_seconds": ["timings.generation_seconds"],
     "generation_rate": ["timings.generation_tokens_per_second"],
@@ -30,7 +31,7 @@ FIELDS = {
     "pass_bytes": ["timings.pass_bytes"],
     "resident_bytes": ["timings.resident_bytes"],
     "isa": ["timings.isa"],
-    "planned_memory": ["memory.total_bytes", "planned_memory_bytes", "memory_bytes", "total_bytes"],
+    "planned_memory": ["planned_bytes"],
 }
 
 

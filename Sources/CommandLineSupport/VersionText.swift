@@ -22,7 +22,8 @@ public func chosenKernels() throws(LaminaError) -> KernelTable {
     guard lamina_isa_choose(&isa) else {
         throw LaminaError(
             .usage, "LAMINA_ISA", "no such instruction set on this machine",
-            expected: "portable, neon, avx2 or avx512, as available", found: Console.environment("LAMINA_ISA") ?? "")
+            expected: "portable, neon, avx2, avx512 or avx512vbmi2, as available",
+            found: Console.environment("LAMINA_ISA") ?? "")
     }
     return lamina_kernels_for(isa)
 }

@@ -31,8 +31,9 @@ struct MemoryPlan: Sendable, Equatable {
     private static let passesForDecoded = 4
     /// Wider prefill passes gain nothing more per byte read.
     private static let mostColumns = 4096
-    /// Thread stacks, the allocator's slack, the system's buffers, and pages of the program itself that are read later.
-    private static let overhead = 24 << 20
+    /// Thread stacks, the allocator's slack, the system's buffers, and the files of the program and its libraries, whose
+    /// pages in the cache a cgroup counts whether they are mapped or not.
+    private static let overhead = 36 << 20
     /// The system's page tables take 8 bytes for every 4,096, and count as this process's memory.
     private static let pageTableShare = 512
 
