@@ -70,6 +70,10 @@ static void weigh_all_values(const lamina_attention_task *task) {
     for (; d + OUTPUT_VECTORS * VECTOR_LANES <= task->head_dim; d += OUTPUT_VECTORS * VECTOR_LANES) {
         weigh_values(task, d, OUTPUT_VECTORS);
     }
+    // A head of 64 is four vectors of 16: one after the other each would wait for its own fma.
+    for (; d + OUTPUT_VECTORS / 2 * VECTOR_LANES <= task->head_dim; d += OUTPUT_VECTORS / 2 * VECTOR_LANES) {
+        weigh_values(task, d, OUTPUT_VECTORS / 2);
+    }
     for (; d + VECTOR_LANES <= task->head_dim; d += VECTOR_LANES) {
         weigh_values(task, d, 1);
     }

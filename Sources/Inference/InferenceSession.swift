@@ -20,8 +20,8 @@ public final class InferenceSession {
     private var logitsRows: [Int]
     private var passes = 0
 
-    /// Prepares the plan, the memory and the threads, and starts reading. Throws `.limit` for a budget or context out
-    /// of bounds, `.usage` for impossible options, and what reading the store throws.
+    /// Prepares the plan, the memory and the threads. Throws `.limit` for a budget or context out of bounds, `.usage`
+    /// for impossible options, and what reading the store throws.
     public convenience init(
         _ model: StoredModel, workload: Workload, options: SessionOptions, kernels: KernelTable
     ) throws(LaminaError) {
@@ -35,8 +35,8 @@ public final class InferenceSession {
         try self.init(SessionPlan(model, workload: workload, options: options, kernels: kernels, used: used))
     }
 
-    /// Carries out a plan: allocates its memory, starts its threads and begins to read. Throws `.limit`, and what
-    /// reading the store throws.
+    /// Carries out a plan: allocates its memory and starts its threads. Throws `.limit`, and what reading the store
+    /// throws.
     public init(_ session: SessionPlan) throws(LaminaError) {
         model = session.model
         let (plan, memory, config) = (session.stream, session.memory, session.model.config)
@@ -47,7 +47,6 @@ public final class InferenceSession {
         capacities = sequences.map(\.positions)
         positions = [Int](repeating: 0, count: sequences.count)
         logitsRows = [Int](repeating: 0, count: sequences.count)
-        lookup = try EmbeddingLookup(plan, keptBytes: memory.embeddingBytes, kernels: kernels)
         scores =
             session.workload.isScoring
             ? try HeadScores(vocabulary: config.vocabularySize, columns: memory.columns) : nil
@@ -57,6 +56,9 @@ public final class InferenceSession {
         let workers = try InferenceSession.workers(setup, cache: cache)
         prefetcher = try setup.prefetcher()
         do throws(LaminaError) {
+            lookup = try EmbeddingLookup(
+                plan, keptBytes: memory.embeddingBytes, slots: memory.lookupSlots, backend: prefetcher.backend,
+                kernels: kernels)
             let products = ChunkProducts(
                 plan, session.requests, kernels: kernels, activations: activations, prefetcher: prefetcher,
                 residents: setup.residents, decoded: setup.decoded)
@@ -217,6 +219,7 @@ public final class InferenceSession {
         try lookup.fill(tokens, runner.activations) { chunk in
             firstHeadChunk.flatMap { runner.products.chunkInMemory($0 + chunk) }
         }
+        prefetcher.start()
         passes += 1
         return try runner.run(columns, head: head, shouldStop: shouldStop, layerEnd: layerEnd)
     }

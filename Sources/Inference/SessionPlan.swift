@@ -120,6 +120,6 @@ public struct SessionPlan {
             chunkBytes: plan.largestChunkBytes,
             passBytes: RequestPlan(plan, targetBytes: RequestPlan.wantedBytes).bytesPerPass,
             decodedPassBytes: plan.decodedBytesPerPass, isDecodedFaster: isDecodedFaster,
-            embeddingBytes: EmbeddingLookup.keepableBytes(plan))
+            lookupBytes: EmbeddingLookup.slotBytes(plan), embeddingBytes: EmbeddingLookup.keepableBytes(plan))
     }
 }

@@ -23,7 +23,7 @@ struct SessionSetup {
             : try Residents(sizes: session.requests.requests.map(\.byteCount), budget: memory.residentBytes)
     }
 
-    /// Starts reading ahead.
+    /// What will read ahead, once started.
     func prefetcher() throws(LaminaError) -> Prefetcher {
         let (plan, requests) = (session.stream, session.requests)
         let names = requests.requests.map { plan.matrices[plan.chunks[$0.chunks.lowerBound].matrix].name }

@@ -81,6 +81,19 @@ public final class ChunkDecoder: @unchecked Sendable {
             tensor, chunk: chunk, stored: stored, base: base, planeCount: planeCount, planeBytes: planeBytes)
     }
 
+    /// The words of one segment of a chunk that `check` has passed, until the next call. Throws `.damaged`.
+    public func decode(
+        _ tiers: TierChunk, segment: Int, of tensor: TensorRecord, chunk: Int
+    ) throws(LaminaError) -> UnsafeRawPointer {
+        let bytes = tiers.segment(segment)
+        let count = tensor.geometry.tierSegmentWords(segment, of: tensor.geometry.chunk(chunk))
+        let words = output.start.assumingMemoryBound(to: UInt16.self)
+        guard kernels.pointee.decode_tier(bytes.baseAddress, bytes.count, words, count, tierScratch.start) else {
+            throw ChunkDecoder.damage(chunk: chunk, of: tensor)
+        }
+        return UnsafeRawPointer(output.start)
+    }
+
     /// `decode` for a chunk that `check` has passed.
     public func decodeChecked(
         _ tensor: TensorRecord, chunk: Int, stored: UnsafeRawBufferPointer, base: UInt64, planeCount: Int,

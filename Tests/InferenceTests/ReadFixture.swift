@@ -92,10 +92,12 @@ struct RequestFixture {
         _ schedule: [PassSchedule], slots: Int, options: ReaderOptions = ReaderOptions(), residents: Residents? = nil,
         readsOnce: Bool = false, memory: UntouchedMemory? = nil
     ) throws -> Prefetcher {
-        try Prefetcher(
+        let prefetcher = try Prefetcher(
             files: files, requests: requests, names: names, bodyRequestCount: bodyRequestCount, schedule: schedule,
             slotBytes: slotBytes, slotCount: slots, residents: residents, readsOnce: readsOnce, options: options,
             memory: memory)
+        prefetcher.start()
+        return prefetcher
     }
 
     /// Whether every chunk of `request` at `bytes` is as written.

@@ -1,4 +1,3 @@
-import CSystem
 import LayerStore
 import TensorCore
 
@@ -9,7 +8,7 @@ final class EmbeddingLookup: @unchecked Sendable {
     private let chunks: [PlannedChunk]
     private let file: ShardFile
     private let kernels: KernelTable
-    private let stored: AlignedBuffer
+    private let fetcher: ChunkFetcher
     private let decoder: ChunkDecoder
     /// One row's words out of a panel.
     private let words: AlignedBuffer
@@ -17,20 +16,28 @@ final class EmbeddingLookup: @unchecked Sendable {
     private let kept: UntouchedMemory
     private var keptOffsets: [Int]
     private var keptBytes = 0
-    private(set) var statistics = ReadStatistics()
 
-    /// Keeps up to `keptBytes` of chunks in memory. Throws `.limit`.
-    init(_ plan: StreamPlan, keptBytes: Int, kernels: KernelTable) throws(LaminaError) {
+    /// Columns, with their tokens, that one chunk holds something of.
+    private struct Use {
+        var chunk: Int
+        var columns: ArraySlice<(offset: Int, element: Int)>
+    }
+
+    /// Keeps up to `keptBytes` of chunks in memory, and reads `slots` at a time. Throws `.limit`.
+    init(
+        _ plan: StreamPlan, keptBytes: Int, slots: Int, backend: any ReadBackend, kernels: KernelTable
+    ) throws(LaminaError) {
         let matrix = plan.matrices[plan.embedding]
         self.matrix = matrix
         self.kernels = kernels
         file = plan.files[matrix.file]
         chunks = EmbeddingLookup.chunks(plan)
-        stored = try AlignedBuffer(count: chunks.reduce(0) { max($0, $1.byteCount) })
         decoder = try ChunkDecoder(slotBytes: matrix.tensor.geometry.slotBytes, kernels: kernels)
         words = try AlignedBuffer(count: matrix.tensor.geometry.paddedColumns * matrix.tensor.dtype.size)
         kept = try UntouchedMemory(count: keptBytes)
         keptOffsets = [Int](repeating: -1, count: chunks.count)
+        fetcher = try ChunkFetcher(
+            file, backend: backend, slots: slots, slotBytes: EmbeddingLookup.slotBytes(plan), kept: kept)
     }
 
     private static func chunks(_ plan: StreamPlan) -> [PlannedChunk] {
@@ -38,11 +45,14 @@ final class EmbeddingLookup: @unchecked Sendable {
         return (0..<matrix.tensor.geometry.chunkCount).map { PlannedChunk(matrix, index: plan.embedding, chunk: $0) }
     }
 
-    /// Bytes a lookup takes, without chunks it keeps.
+    /// Bytes of the largest chunk.
+    static func slotBytes(_ plan: StreamPlan) -> Int { chunks(plan).reduce(0) { max($0, $1.byteCount) } }
+
+    /// Bytes a lookup takes that reads one chunk at a time and keeps none.
     static func memoryBytes(_ plan: StreamPlan) -> Int {
         let geometry = plan.matrices[plan.embedding].tensor.geometry
-        return chunks(plan).reduce(0) { max($0, $1.byteCount) }
-            + ChunkDecoder.memoryBytes(slotBytes: geometry.slotBytes) + geometry.paddedColumns * geometry.elementSize
+        return slotBytes(plan) + ChunkDecoder.memoryBytes(slotBytes: geometry.slotBytes)
+            + geometry.paddedColumns * geometry.elementSize
     }
 
     /// Bytes of all chunks, 0 if the pass reads them anyway.
@@ -50,14 +60,46 @@ final class EmbeddingLookup: @unchecked Sendable {
         plan.isEmbeddingHead ? 0 : chunks(plan).reduce(0) { $0 + $1.byteCount }
     }
 
+    var statistics: ReadStatistics { fetcher.statistics }
+
     /// Writes the rows of `tokens` to columns 0... of the residual stream. Every id must be below the vocabulary.
-    /// `resident` gives the bytes of a chunk that the pass keeps in memory, and whether they are decoded.
+    /// `resident` gives the bytes of a chunk that the pass keeps in memory, and whether they are decoded. Throws
+    /// `.damaged` or `.io` with file, layer, tensor and bytes.
     func fill(
         _ tokens: [Int], _ activations: Activations, resident: (Int) -> ChunkBytes?
     ) throws(LaminaError) {
+        var absent: [Use] = []
+        var fetches: [ChunkFetcher.Fetch] = []
+        do throws(LaminaError) {
+            for use in uses(of: tokens) {
+                if let resident = resident(use.chunk) {
+                    try copyRows(use, resident, to: activations)
+                } else if keptOffsets[use.chunk] >= 0 {
+                    let stored = UnsafeRawPointer(kept.start + keptOffsets[use.chunk])
+                    try copyRows(use, ChunkBytes(start: stored, isDecoded: false), to: activations)
+                } else {
+                    let target = placeToKeep(chunks[use.chunk].byteCount)
+                    fetches.append(
+                        ChunkFetcher.Fetch(item: absent.count, planned: chunks[use.chunk], target: target))
+                    absent.append(use)
+                }
+            }
+            try fetcher.fetch(fetches) { fetch, stored throws(LaminaError) in
+                guard let start = stored.baseAddress else { return }
+                let use = absent[fetch.item]
+                try copyRows(use, ChunkBytes(start: start, isDecoded: false), to: activations)
+                if fetch.target != nil { keptOffsets[use.chunk] = start - UnsafeRawPointer(kept.start) }
+            }
+        } catch {
+            throw error.located(in: file, tensor: matrix.name)
+        }
+    }
+
+    /// The chunks that hold rows of `tokens`, in the order of the file, each once.
+    private func uses(of tokens: [Int]) -> [Use] {
         let geometry = matrix.tensor.geometry
-        // In the order of the file, so that tokens that share a chunk share its read.
         let order = tokens.enumerated().sorted { $0.element < $1.element }
+        var uses: [Use] = []
         var next = 0
         while next < order.count {
             let group = order[next].element / geometry.unitRows / geometry.unitsPerChunk
@@ -66,62 +108,62 @@ final class EmbeddingLookup: @unchecked Sendable {
                 end += 1
             }
             for range in 0..<geometry.columnRanges {
-                let chunk = group * geometry.columnRanges + range
-                let elements = try elements(ofChunk: chunk, resident(chunk))
-                for (column, token) in order[next..<end] {
-                    copyRow(token, chunk: chunk, elements, to: activations.column(.residual, column))
-                }
+                uses.append(Use(chunk: group * geometry.columnRanges + range, columns: order[next..<end]))
             }
             next = end
         }
+        return uses
     }
 
-    private func elements(ofChunk chunk: Int, _ resident: ChunkBytes?) throws(LaminaError) -> UnsafeRawPointer {
-        if let resident, resident.isDecoded { return resident.start }
-        let planned = chunks[chunk]
-        do throws(LaminaError) {
-            let start = if let resident { resident.start } else { try bytes(ofChunk: chunk) }
-            return try decoder.decode(
-                matrix.tensor, chunk: chunk,
-                stored: UnsafeRawBufferPointer(start: start, count: planned.byteCount), base: planned.offset,
-                planeCount: matrix.planeCount, planeBytes: matrix.planeBytes)
-        } catch {
-            throw error.located(in: file, tensor: matrix.name)
+    private func placeToKeep(_ byteCount: Int) -> UnsafeMutableRawPointer? {
+        guard keptBytes + byteCount <= kept.count else { return nil }
+        keptBytes += byteCount
+        return kept.start + (keptBytes - byteCount)
+    }
+
+    /// Copies what a chunk holds of the rows wanted, after comparing its checksum; of a chunk coded with `exp-tier`
+    /// only their panels are decoded.
+    private func copyRows(_ use: Use, _ bytes: ChunkBytes, to activations: Activations) throws(LaminaError) {
+        let (tensor, planned, geometry) = (matrix.tensor, chunks[use.chunk], matrix.tensor.geometry)
+        let extent = geometry.chunk(use.chunk)
+        let unitBytes = geometry.unitRows * extent.columnCount * geometry.elementSize
+        func copy(_ row: Int, _ column: Int, _ unit: UnsafeRawPointer) {
+            copyRow(row, of: extent, unit: unit, to: activations.column(.residual, column))
         }
-    }
-
-    /// The chunk as stored: kept from an earlier lookup, or read, and kept if there is room.
-    private func bytes(ofChunk chunk: Int) throws(LaminaError) -> UnsafeRawPointer {
-        if keptOffsets[chunk] >= 0 { return UnsafeRawPointer(kept.start + keptOffsets[chunk]) }
-        let planned = chunks[chunk]
-        let isKept = keptBytes + planned.byteCount <= kept.count
-        let target = isKept ? kept.start + keptBytes : stored.start
-        let started = lamina_monotonic_seconds()
-        try file.read(
-            into: UnsafeMutableRawBufferPointer(start: target, count: planned.byteCount), at: planned.offset,
-            neededBytes: planned.neededBytes)
-        statistics.seconds += lamina_monotonic_seconds() - started
-        statistics.bytes += UInt64(planned.byteCount)
-        if isKept {
-            keptOffsets[chunk] = keptBytes
-            keptBytes += planned.byteCount
+        func firstUnit(_ row: Int) -> Int { row / geometry.unitRows - extent.firstUnit }
+        if bytes.isDecoded {
+            for (column, row) in use.columns { copy(row, column, bytes.start + firstUnit(row) * unitBytes) }
+            return
         }
-        return UnsafeRawPointer(target)
+        let stored = UnsafeRawBufferPointer(start: bytes.start, count: planned.byteCount)
+        try ChunkDecoder.check(
+            tensor, chunk: use.chunk, stored: stored, base: planned.offset, planeCount: matrix.planeCount)
+        if geometry.layout == .panel64,
+            let tiers = try ChunkDecoder.tiers(
+                tensor, chunk: use.chunk, stored: stored, base: planned.offset, planeCount: matrix.planeCount)
+        {
+            for (column, row) in use.columns {
+                copy(row, column, try decoder.decode(tiers, segment: firstUnit(row), of: tensor, chunk: use.chunk))
+            }
+            return
+        }
+        let elements = try decoder.decodeChecked(
+            tensor, chunk: use.chunk, stored: stored, base: planned.offset, planeCount: matrix.planeCount,
+            planeBytes: matrix.planeBytes)
+        for (column, row) in use.columns { copy(row, column, elements + firstUnit(row) * unitBytes) }
     }
 
-    /// The part of one row that `chunk` holds, widened.
+    /// The part of one row that a chunk holds, widened. `unit` are the elements of the row's panel, or of the row.
     private func copyRow(
-        _ row: Int, chunk: Int, _ elements: UnsafeRawPointer, to target: UnsafeMutablePointer<Float>
+        _ row: Int, of extent: ChunkExtent, unit: UnsafeRawPointer, to target: UnsafeMutablePointer<Float>
     ) {
         let geometry = matrix.tensor.geometry
-        let extent = geometry.chunk(chunk)
-        let unit = row / geometry.unitRows
-        let start = (unit - extent.firstUnit) * geometry.unitRows * extent.columnCount * geometry.elementSize
         // Padding of an odd last column is not part of the row.
         let count = min(extent.columnCount, geometry.columns - extent.firstColumn)
-        var source = elements + start
+        var source = unit
         if geometry.layout == .panel64, let gathered = words.bytes.baseAddress {
-            gather(source, row: row % 64, width: geometry.width(ofUnit: unit), count: count, into: gathered)
+            let width = geometry.width(ofUnit: row / geometry.unitRows)
+            gather(source, row: row % 64, width: width, count: count, into: gathered)
             source = UnsafeRawPointer(gathered)
         }
         kernels.widen(matrix.weightType, source, to: target + extent.firstColumn, count: count)

@@ -40,7 +40,7 @@ extension SessionPlan {
             }
             steps.append(BudgetStep(memoryBytes: budget, gain: gain))
             // Nothing stays in memory where there is only one pass.
-            if let plan, plan.residentShare == 1 || plan.memory.residentBytes == 0 && budget > passBytes { break }
+            if let plan, plan.residentShare == 1 || plan.memory.passes == 1 && budget > passBytes { break }
             budget *= 2
         }
         return steps

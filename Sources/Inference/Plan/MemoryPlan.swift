@@ -16,15 +16,24 @@ struct MemoryPlan: Sendable, Equatable {
     var keepsDecoded: Bool
     /// Bytes for chunks of an embedding that is not the head's matrix, kept as they are looked up.
     var embeddingBytes: Int
+    /// Chunks of the embedding read at a time.
+    var lookupSlots: Int
+    /// Passes over the weights.
+    var passes: Int
     /// Bytes in use in all.
     var totalBytes: Int
     /// The smallest budget that works.
     var minimumBytes: Int
 
     /// Read-ahead beyond this does not make a disk faster.
-    static let largestRing = 16 * RequestPlan.wantedBytes
+    private static let largestRing = 16 * RequestPlan.wantedBytes
+    /// But where nothing is read twice memory has no better use: a wide pass is slowed down by multiplying up to the
+    /// head, which one column of each sequence goes through, and by the disk from there on.
+    private static let largestRingOfOnePass = 64 * RequestPlan.wantedBytes
     /// And shares what memory is left with residents, which make it read less.
     private static let ringShare = 4
+    /// The prompt's embeddings are looked up once; what is read faster by that is little.
+    private static let lookupShare = 16
     /// Requests in flight that keep a disk busy; fewer are larger than they need be.
     private static let usefulSlots = 8
     /// Passes from which keeping everything decoded pays for filling more memory.
@@ -56,6 +65,8 @@ struct MemoryPlan: Sendable, Equatable {
         var decodedPassBytes: Int
         /// Whether multiplying decoded chunks is faster than decoding resident ones each time.
         var isDecodedFaster: Bool
+        /// Bytes of the largest chunk of the embedding, of which there is room for one in `fixed`.
+        var lookupBytes: Int
         /// Bytes of the embedding where it is not part of the pass.
         var embeddingBytes: Int
     }
@@ -77,8 +88,13 @@ struct MemoryPlan: Sendable, Equatable {
         let extra = min(min(demand.wantedColumns, MemoryPlan.mostColumns) - 1, left / 2 / max(1, demand.perColumn))
         columns = 1 + max(0, extra)
         left -= (columns - 1) * demand.perColumn
-        let passes = demand.laterPasses + dividedUp(demand.wantedColumns, by: columns)
-        let ring = MemoryPlan.ring(demand, left: left)
+        let lookups = min(
+            min(columns, ChunkFetcher.mostSlots) - 1, left / MemoryPlan.lookupShare / max(1, demand.lookupBytes))
+        lookupSlots = 1 + max(0, lookups)
+        left -= (lookupSlots - 1) * demand.lookupBytes
+        passes = demand.laterPasses + dividedUp(demand.wantedColumns, by: columns)
+        let ring = MemoryPlan.ring(
+            demand, left: left, largest: passes > 1 ? MemoryPlan.largestRing : MemoryPlan.largestRingOfOnePass)
         let leftWithRing = left - (ring.bytes - 2 * demand.chunkBytes)
         keepsDecoded =
             demand.isDecodedFaster && passes >= MemoryPlan.passesForDecoded
@@ -96,10 +112,10 @@ struct MemoryPlan: Sendable, Equatable {
     }
 
     /// Bytes of the ring, of which two chunks are in the minimum already, and of a request.
-    private static func ring(_ demand: Demand, left: Int) -> (bytes: Int, requestBytes: Int) {
+    private static func ring(_ demand: Demand, left: Int, largest: Int) -> (bytes: Int, requestBytes: Int) {
         let smallest = 2 * demand.chunkBytes
         let useful = max(left / ringShare, min(left, (usefulSlots - 2) * demand.chunkBytes))
-        let bytes = min(smallest + useful, max(smallest, largestRing), max(smallest, demand.passBytes))
+        let bytes = min(smallest + useful, max(smallest, largest), max(smallest, demand.passBytes))
         return (bytes, max(demand.chunkBytes, min(RequestPlan.wantedBytes, bytes / usefulSlots)))
     }
 

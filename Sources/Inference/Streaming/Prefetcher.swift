@@ -30,6 +30,7 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
         var chunksLeft = 0
     }
 
+    let backend: any ReadBackend
     let mode: ReadMode
     /// The most requests in flight.
     let depth: Int
@@ -43,7 +44,6 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
     private let slotBytes: Int
     private let ring: UntouchedMemory
     private let residents: Residents?
-    private let backend: any ReadBackend
     private let monitor = Monitor()
     private var entries: [Entry]
     private var freeSlots: [Int]
@@ -58,11 +58,12 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
     private var inFlight = 0
     /// When `inFlight` rose from 0.
     private var busySince = 0.0
+    private var isStarted = false
     private var isStopping = false
     private var failure: LaminaError?
     private var statistics = ReadStatistics()
 
-    /// Starts reading. `names` has the tensor of each request's first chunk; requests from `bodyRequestCount` on are the
+    /// Reads nothing before `start`. `names` has the tensor of each request's first chunk; requests from `bodyRequestCount` on are the
     /// head's. `slotBytes` must hold the largest request that is not resident; with `readsOnce` all those are read once.
     /// `memory` for the ring, if given, must hold all slots. Throws `.limit` for memory or threads, `.io` for a mode
     /// that cannot be had.
@@ -90,7 +91,15 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
         (backend, refusal) = try options.backend(for: files, memory: slots, slotBytes: self.slotBytes)
         mode = backend.mode
         depth = backend.depth
-        startRequests()
+    }
+
+    /// Begins to read ahead; later calls do nothing. Until then the disk is free for what the first pass needs first.
+    func start() {
+        monitor.lock()
+        let isFirst = !isStarted
+        isStarted = true
+        monitor.unlock()
+        if isFirst { startRequests() }
     }
 
     private static func ring(_ memory: UntouchedMemory?, count: Int) throws(LaminaError) -> UntouchedMemory {

@@ -4,7 +4,7 @@ import TensorCore
 /// Carries out reads, several at a time.
 protocol ReadBackend: AnyObject, Sendable {
     var mode: ReadMode { get }
-    /// The most operations in flight: whoever submits keeps to it.
+    /// The most operations in flight, besides `ReaderOptions.fetches` of a `ChunkFetcher`: whoever submits keeps to it.
     var depth: Int { get }
     /// Starts a read; its owner hears when it has ended.
     func submit(_ operation: ReadOperation)

@@ -22,6 +22,8 @@ struct ReaderOptions: Sendable {
     var refusedModes: Set<ReadMode> = []
 
     static let defaultDepth = 8
+    /// Reads that a `ChunkFetcher` may have in flight beside those.
+    static let fetches = 16
 
     init(mode: ReadMode? = nil, depth: Int? = nil, threads: Int = 4) {
         self.mode = mode

@@ -9,6 +9,7 @@ final class RingBackend: ReadBackend, @unchecked Sendable {
     // before the first read; the ring itself takes submissions from any thread.
     let mode: ReadMode
     let depth: Int
+    private let tagCount: Int
     private let ring: OpaquePointer
     private var isRegistered = false
     private let monitor = Monitor()
@@ -28,12 +29,13 @@ final class RingBackend: ReadBackend, @unchecked Sendable {
         self.mode = mode
         self.depth = max(1, depth)
         var code: Int32 = 0
-        guard let ring = lamina_ring_create(UInt32(clamping: self.depth), &code) else {
+        tagCount = self.depth + ReaderOptions.fetches
+        guard let ring = lamina_ring_create(UInt32(clamping: tagCount), &code) else {
             throw mode.unavailable("io_uring: \(SystemError(code: code).text)")
         }
         self.ring = ring
-        operations = Array(repeating: nil, count: self.depth)
-        freeTags = Array((0..<self.depth).reversed())
+        operations = Array(repeating: nil, count: tagCount)
+        freeTags = Array((0..<tagCount).reversed())
         // The thread holds this object until `stop`, which the owner must call.
         guard let thread = JoinableThread({ self.reap() }) else {
             throw LaminaError(.limit, "", "cannot start a reader thread")
@@ -126,7 +128,7 @@ final class RingBackend: ReadBackend, @unchecked Sendable {
         monitor.lock()
         defer { monitor.unlock() }
         while outstanding <= 0 {
-            if isStopping, freeTags.count == depth { return false }
+            if isStopping, freeTags.count == tagCount { return false }
             monitor.wait(as: .producers)
         }
         return true
@@ -153,7 +155,7 @@ final class RingBackend: ReadBackend, @unchecked Sendable {
         monitor.lock()
         failure = problem
         let ended = operations.compactMap { $0 }
-        operations = Array(repeating: nil, count: depth)
+        operations = Array(repeating: nil, count: tagCount)
         monitor.unlock()
         for operation in ended { operation.end(problem) }
     }
