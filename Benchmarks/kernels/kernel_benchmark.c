@@ -1,6 +1,6 @@
 // Speed of the kernels beside what the machine gives: panel products beside a read of the same memory, in turns
 // inside one loop, and beside the peak of fused multiply-add; byte planes, packing and the thread pool.
-// Usage: kernel_benchmark [threads] [rounds]
+// Usage: kernel_benchmark [threads] [rounds] [gemm]; "gemm" measures products of BF16 with the chosen set only.
 #define _GNU_SOURCE
 #include "benchmark.h"
 #include "lamina_kernels.h"
@@ -275,7 +275,7 @@ int main(int argument_count, char **arguments) {
     b.rounds = argument_count > 2 ? (size_t)atoi(arguments[2]) : 15;
     b.pool = lamina_pool_create(threads);
     if (b.pool == NULL || b.rounds == 0 || b.rounds > MAXIMUM_ROUNDS) {
-        fprintf(stderr, "usage: kernel_benchmark [threads, 1 to 1024] [rounds, 1 to %d]\n", MAXIMUM_ROUNDS);
+        fprintf(stderr, "usage: kernel_benchmark [threads, 1 to 1024] [rounds, 1 to %d] [gemm]\n", MAXIMUM_ROUNDS);
         return 1;
     }
     const size_t words = (size_t)ROWS * K;
@@ -295,6 +295,13 @@ int main(int argument_count, char **arguments) {
     if (!lamina_isa_choose(&chosen)) {
         fprintf(stderr, "error: LAMINA_ISA names no instruction set of this machine\n");
         return 1;
+    }
+    if (argument_count > 3 && strcmp(arguments[3], "gemm") == 0) {
+        b.kernels = lamina_kernels_for(chosen);
+        b.type = LAMINA_WEIGHT_BF16;
+        report_batch(&b, peak(&b));
+        lamina_pool_destroy(b.pool);
+        return 0;
     }
     const lamina_isa isas[] = {chosen, LAMINA_ISA_AVX2};
     for (size_t i = 0; i < (is_avx512(chosen) ? 2 : 1); ++i) {

@@ -1,17 +1,32 @@
 """What the processor could do at best, by the kernels' own benchmark. A module, not a program."""
+import functools
 import os
+import pathlib
 import re
 import subprocess
+import tempfile
 
 from measuring import ROOT, fail, note
 
 LINE = re.compile(r"^(\S+)\s+gemm\s+bf16\s+M (\d+)\s+([\d.]+) GFLOP/s", re.MULTILINE)
 
 
+@functools.cache
+def program():
+    """The kernels' benchmark, built once."""
+    folder = tempfile.TemporaryDirectory()
+    path = pathlib.Path(folder.name) / "kernel_benchmark"
+    done = subprocess.run([ROOT / "Benchmarks/kernels/build", path.name, path], capture_output=True, text=True)
+    if done.returncode != 0:
+        fail(f"cannot build the kernels' benchmark: {done.stderr}")
+    # The folder lives as long as what this returns.
+    return folder, path
+
+
 def multiply_rates(threads=None):
     """Columns -> floating-point operations per second of the product's own BF16 kernels on all processors, with the
     instruction set that Lamina would take."""
-    command = [ROOT / "Benchmarks/kernels/run", str(threads or len(os.sched_getaffinity(0))), "3"]
+    command = [program()[1], str(threads or len(os.sched_getaffinity(0))), "3", "gemm"]
     done = subprocess.run(command, capture_output=True, text=True)
     found = LINE.findall(done.stdout)
     if done.returncode != 0 or not found:

@@ -122,7 +122,7 @@ class Programs:
         told = subprocess.run([*command, "--help"], capture_output=True, text=True).stdout
         wanted = ["--temp", "0"] * ("--temp " in told) + ["--ignore-eos"] * ("--ignore-eos" in told)
         return [*command, store, "--input", prompts, "--output", answers, "--max-tokens", str(tokens), "--memory",
-                str(budget), "--json", *wanted]
+                str(budget), "--json", "--force", *wanted]
 
 
 def prompt_ids(count, number=0, vocabulary=128256):

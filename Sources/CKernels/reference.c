@@ -202,35 +202,42 @@ static void rope_half(float *head, const float *cosine, const float *sine, size_
     }
 }
 
-static float score_at(const lamina_attention_task *task, size_t position) {
+static float score_at(const lamina_attention_task *task, const float *query, size_t position) {
     float chain = 0;
     for (size_t d = 0; d < task->head_dim; ++d) {
         const size_t block = position / LAMINA_KEY_BLOCK;
         const size_t lane = position % LAMINA_KEY_BLOCK;
-        chain = fmaf(task->query[d], task->keys[(block * task->head_dim + d) * LAMINA_KEY_BLOCK + lane], chain);
+        chain = fmaf(query[d], task->keys[(block * task->head_dim + d) * LAMINA_KEY_BLOCK + lane], chain);
     }
     return chain * task->scale;
 }
 
-static void attend(const lamina_attention_task *task) {
+static void attend_query(const lamina_attention_task *task, const float *query, float *scores, float *output) {
     float maximum = -INFINITY;
     for (size_t position = task->first; position < task->count; ++position) {
-        task->scores[position] = score_at(task, position);
-        maximum = task->scores[position] > maximum ? task->scores[position] : maximum;
+        scores[position] = score_at(task, query, position);
+        maximum = scores[position] > maximum ? scores[position] : maximum;
     }
     float sums[16] = {0};
     for (size_t position = task->first; position < task->count; ++position) {
-        task->scores[position] = lamina_expf(task->scores[position] - maximum);
-        sums[position % 16] += task->scores[position];
+        scores[position] = lamina_expf(scores[position] - maximum);
+        sums[position % 16] += scores[position];
     }
     const float inverse = 1.0f / sum_of_16(sums);
     for (size_t d = 0; d < task->head_dim; ++d) {
         float chain = 0;
         for (size_t position = task->first; position < task->count; ++position) {
-            const float weight = task->scores[position] * inverse;
+            const float weight = scores[position] * inverse;
             chain = fmaf(weight, task->values[position * task->head_dim + d], chain);
         }
-        task->output[d] = chain;
+        output[d] = chain;
+    }
+}
+
+static void attend(const lamina_attention_task *task) {
+    for (size_t query = 0; query < task->queries; ++query) {
+        attend_query(task, task->query + query * task->head_dim, task->scores + query * task->score_stride,
+                     task->output + query * task->head_dim);
     }
 }
 

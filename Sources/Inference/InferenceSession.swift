@@ -90,7 +90,7 @@ public final class InferenceSession {
             workers.append(
                 try Worker(
                     decodedBytes: session.stream.scratchBytes(keepsDecoded: setup.decoded != nil),
-                    positions: cache.capacities.max() ?? 0,
+                    positions: cache.capacities.max() ?? 0, queries: AttentionHeads.mostQueries(session.model.config),
                     panelColumns: session.workload.isScoring ? session.memory.columns : 0, kernels: session.kernels))
         }
         return workers

@@ -103,7 +103,8 @@ public struct SessionPlan {
         let cacheBytes = try KeyValueCache.byteCount(config, positions: sequences.map(\.positions))
         let isDecodedFaster = plan.isDecodedFaster(kernels)
         let worker = Worker.memoryBytes(
-            decodedBytes: plan.scratchBytes(keepsDecoded: isDecodedFaster), positions: longest)
+            decodedBytes: plan.scratchBytes(keepsDecoded: isDecodedFaster), positions: longest,
+            queries: AttentionHeads.mostQueries(config))
         let floats = [plan.vectorFloats, Checked.product([sequences.count, PassRunner.logitsStride(config)])]
         var perColumn = Activations.bytesPerColumn(widths: plan.widths) + 4 * config.rope.dimension
         if workload.isScoring {

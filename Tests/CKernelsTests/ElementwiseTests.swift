@@ -79,6 +79,7 @@ import Testing
     /// A cache for one head; positions outside first..<count hold NaN, as memory never written may.
     private struct Cache {
         let headDim: Int
+        var queries: Int
         let first: Int
         let count: Int
         var query: [Float]
@@ -86,11 +87,11 @@ import Testing
         var values: [Float]
         let scale: Float = 0.125
 
-        init(headDim: Int, first: Int, count: Int) {
+        init(headDim: Int, first: Int, count: Int, queries: Int = 1) {
             var generator = SeededGenerator(seed: UInt64(headDim * 1000 + count))
             let blocks = (count + 15) / 16
-            (self.headDim, self.first, self.count) = (headDim, first, count)
-            query = generator.values(headDim).map { $0 * 4 }
+            (self.headDim, self.first, self.count, self.queries) = (headDim, first, count, queries)
+            query = generator.values(queries * headDim).map { $0 * 4 }
             keys = [Float](repeating: .nan, count: blocks * headDim * 16)
             values = [Float](repeating: .nan, count: blocks * 16 * headDim)
             for position in first..<count {
@@ -106,18 +107,21 @@ import Testing
         }
 
         func attend(_ kernels: lamina_kernels) -> [Float] {
-            var scores = [Float](repeating: .nan, count: (count + 15) / 16 * 16)
-            var output = [Float](repeating: .nan, count: headDim + 1)
-            output[headDim] = -7.5
+            // Rows further apart than they need be.
+            let stride = (count + 15) / 16 * 16 + 16
+            var scores = [Float](repeating: .nan, count: queries * stride)
+            var output = [Float](repeating: .nan, count: queries * headDim + 1)
+            output[queries * headDim] = -7.5
             scores.withUnsafeMutableBufferPointer { scores in
                 output.withUnsafeMutableBufferPointer { output in
                     query.withUnsafeBufferPointer { query in
                         keys.withUnsafeBufferPointer { keys in
                             values.withUnsafeBufferPointer { values in
                                 var task = lamina_attention_task(
-                                    query: query.baseAddress, keys: keys.baseAddress, values: values.baseAddress,
-                                    head_dim: headDim, first: first, count: count, scale: scale,
-                                    scores: scores.baseAddress, output: output.baseAddress)
+                                    query: query.baseAddress, queries: queries, keys: keys.baseAddress,
+                                    values: values.baseAddress, head_dim: headDim, first: first, count: count,
+                                    scale: scale, scores: scores.baseAddress, score_stride: stride,
+                                    output: output.baseAddress)
                                 kernels.attend(&task)
                             }
                         }
@@ -152,6 +156,26 @@ import Testing
                 for (value, exact) in zip(found, cache.exact()) {
                     // Scores reach about 10 from sums of magnitudes about 60, in f32: their errors are a few 1e-6.
                     #expect(abs(Double(value) - exact) <= 1e-5, "\(first)..<\(count)")
+                }
+            }
+        }
+    }
+
+    /// Heads that share keys and values give what each gives alone.
+    @Test(arguments: KernelTable.available, [64, 80, 128, 6])
+    func queriesTogetherEqualEachAlone(table: KernelTable, headDim: Int) {
+        for count in [1, 15, 16, 17, 33, 64, 65, 129, 500] {
+            for (queries, first) in [(2, 0), (3, count / 3), (4, count / 2), (4, count - 1)] {
+                let cache = Cache(headDim: headDim, first: first, count: count, queries: queries)
+                let together = cache.attend(table.kernels)
+                let reference = cache.attend(KernelTable.reference)
+                #expect(bits(together) == bits(reference), "\(queries) of \(first)..<\(count)")
+                #expect(together.last == -7.5)
+                for query in 0..<queries {
+                    let part = query * headDim..<(query + 1) * headDim
+                    var alone = cache
+                    (alone.queries, alone.query) = (1, Array(cache.query[part]))
+                    #expect(bits(Array(together[part])) == bits(Array(alone.attend(table.kernels).dropLast())))
                 }
             }
         }

@@ -139,18 +139,6 @@ import Testing
             let other = try TinyStore.with(chunkBytes: chunkBytes, isTied: true) { try run($0, threads: 2) }
             #expect(reference == other)
         }
-        // The same weights, stored as rows and as panels.
-        let rows = try TinyStore.with { path in
-            try embeddingRow(path, token: 77)
-        }
-        #expect(try TinyStore.with(isTied: true) { try embeddingRow($0, token: 77) } == rows)
-    }
-
-    private func embeddingRow(_ path: String, token: Int) throws -> [Float] {
-        let plan = try StreamPlanBuilder.plan(for: StoredModel(Store(path: path, in: RealFileSystem())))
-        let activations = try Activations(widths: plan.widths, columns: 1)
-        try EmbeddingLookup(plan, keptBytes: 0, kernels: kernels()).fill([token], activations) { _ in nil }
-        return Array(UnsafeBufferPointer(start: activations.column(.residual, 0), count: 35))
     }
 
     @Test func interruptedAndShortReadsChangeNothing() throws {

@@ -72,17 +72,21 @@ size_t lamina_tier_bound(size_t count);
 
 // Positions per block of the key cache: keys are stored [position/16][head_dim][16] so that lanes are positions.
 #define LAMINA_KEY_BLOCK 16
+// Most query heads in a task: the keys and values they share are then loaded once for all of them.
+#define LAMINA_ATTENTION_QUERIES 4
 
 typedef struct lamina_attention_task {
-    const float *query;   // [head_dim]
+    const float *query;   // [queries][head_dim]
+    size_t queries;       // 1 to LAMINA_ATTENTION_QUERIES
     const float *keys;    // one KV head's cache: [blocks][head_dim][16]
     const float *values;  // one KV head's cache: [positions][head_dim]
     size_t head_dim;
     size_t first;         // attend to positions first..<count
     size_t count;
     float scale;          // scores are (chain over head_dim of fma(q, k)) * scale
-    float *scores;        // scratch, at least count rounded up to 16
-    float *output;        // [head_dim]
+    float *scores;        // scratch, [queries][score_stride]
+    size_t score_stride;  // floats, at least count rounded up to 16
+    float *output;        // [queries][head_dim]
 } lamina_attention_task;
 
 // ---- the table --------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ final class PassRunner: @unchecked Sendable {
     private let plan: StreamPlan
     private let work: WorkPlan
     private let config: ModelConfig
+    private let attention: [AttentionHeads]
     private let kernels: KernelTable
     private let vectors: ResidentVectors
     /// Per sequence: rotary frequencies may depend on the prompt's length.
@@ -61,6 +62,7 @@ final class PassRunner: @unchecked Sendable {
         self.plan = plan
         self.work = work
         self.config = config
+        attention = AttentionHeads.all(config)
         self.kernels = kernels
         self.vectors = vectors
         self.ropes = ropes
@@ -107,7 +109,7 @@ final class PassRunner: @unchecked Sendable {
                 try multiply(work.stages[stages])
                 stages += 1
             case .attend(let layer, let scale):
-                try run(.attention(layer: layer, scale: scale), count: columns.count * config.headCount)
+                try run(.attention(layer: layer, scale: scale), count: columns.count * attention.count)
             case .layerEnd(let layer):
                 layerEnd?(layer)
                 if shouldStop() { return false }
@@ -177,7 +179,7 @@ final class PassRunner: @unchecked Sendable {
         case .columns(let steps, let blockSize):
             for column in (index * blockSize)..<min((index + 1) * blockSize, columns.count) { perform(steps, column) }
         case .attention(let layer, let scale):
-            attend(layer, scale, column: index / config.headCount, head: index % config.headCount, worker)
+            attend(layer, scale, column: index / attention.count, attention[index % attention.count], worker)
         case .tasks(let tasks):
             let task = plan.tasks[tasks.lowerBound + index]
             multiply(task.matrix) { () throws(LaminaError) in try products.multiply(task, worker) }
@@ -240,20 +242,21 @@ final class PassRunner: @unchecked Sendable {
         }
     }
 
-    private func attend(_ layer: Int, _ scale: Float, column: Int, head: Int, _ worker: Worker) {
+    private func attend(_ layer: Int, _ scale: Float, column: Int, _ heads: AttentionHeads, _ worker: Worker) {
         let started = lamina_monotonic_seconds()
         let (sequence, position) = (columns[column].sequence, columns[column].position)
-        let keyValueHead = head / (config.headCount / config.keyValueHeadCount)
         var task = lamina_attention_task()
-        task.query = UnsafePointer(activations.column(.query, column) + head * config.headDimension)
-        task.keys = UnsafePointer(cache.keys(sequence: sequence, layer: layer, head: keyValueHead))
-        task.values = UnsafePointer(cache.values(sequence: sequence, layer: layer, head: keyValueHead))
+        task.query = UnsafePointer(activations.column(.query, column) + heads.first * config.headDimension)
+        task.queries = heads.count
+        task.keys = UnsafePointer(cache.keys(sequence: sequence, layer: layer, head: heads.keyValueHead))
+        task.values = UnsafePointer(cache.values(sequence: sequence, layer: layer, head: heads.keyValueHead))
         task.head_dim = config.headDimension
         task.first = 0
         task.count = position + 1
         task.scale = scale
         task.scores = worker.scores.start
-        task.output = activations.column(.mixed, column) + head * config.headDimension
+        task.score_stride = worker.scoreStride
+        task.output = activations.column(.mixed, column) + heads.first * config.headDimension
         kernels.pointee.attend(&task)
         worker.seconds.compute += lamina_monotonic_seconds() - started
     }

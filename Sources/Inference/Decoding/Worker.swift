@@ -5,8 +5,9 @@ import TensorCore
 final class Worker: @unchecked Sendable {
     // Sendable: the pool gives each worker number to one thread at a time.
     let decoder: ChunkDecoder
-    /// Attention scores, one per position of the longest sequence.
+    /// Attention scores (queries, scoreStride) of the longest sequence.
     let scores: FloatBuffer
+    let scoreStride: Int
     /// Products of one panel (columns, 64), only for scoring.
     let panel: FloatBuffer
     var seconds = Seconds()
@@ -24,10 +25,11 @@ final class Worker: @unchecked Sendable {
     }
 
     init(
-        decodedBytes: Int, positions: Int, panelColumns: Int, kernels: KernelTable
+        decodedBytes: Int, positions: Int, queries: Int, panelColumns: Int, kernels: KernelTable
     ) throws(LaminaError) {
         decoder = try ChunkDecoder(slotBytes: decodedBytes, kernels: kernels)
-        scores = try FloatBuffer(count: positions)
+        scores = try FloatBuffer(count: queries * positions)
+        scoreStride = positions
         panel = try FloatBuffer(count: panelColumns * 64)
     }
 
@@ -35,7 +37,7 @@ final class Worker: @unchecked Sendable {
     private static let zstdBytes = 160 << 10
 
     /// Bytes one worker takes, without its panel.
-    static func memoryBytes(decodedBytes: Int, positions: Int) -> Int {
-        ChunkDecoder.memoryBytes(slotBytes: decodedBytes) + positions * MemoryLayout<Float>.stride + zstdBytes
+    static func memoryBytes(decodedBytes: Int, positions: Int, queries: Int) -> Int {
+        ChunkDecoder.memoryBytes(slotBytes: decodedBytes) + queries * positions * MemoryLayout<Float>.stride + zstdBytes
     }
 }

@@ -21,11 +21,13 @@ final class ComputeProbe: @unchecked Sendable {
         let scores: FloatBuffer
         var done = 0
 
-        init(number: Int, scratchBytes: Int, outputs: Int, kernels: KernelTable) throws(LaminaError) {
+        init(
+            number: Int, scratchBytes: Int, outputs: Int, queries: Int, kernels: KernelTable
+        ) throws(LaminaError) {
             self.number = number
             decoder = try ChunkDecoder(slotBytes: scratchBytes, kernels: kernels)
             output = try FloatBuffer(count: outputs)
-            scores = try FloatBuffer(count: ComputeProbe.mostPositions)
+            scores = try FloatBuffer(count: queries * ComputeProbe.mostPositions)
         }
     }
 
@@ -48,6 +50,8 @@ final class ComputeProbe: @unchecked Sendable {
     /// Activations (columns, stride) that all threads read.
     private let input: FloatBuffer
     private let inputStride: Int
+    /// Heads that go through a cache together.
+    private let queries: Int
     private let failure = FirstFailure()
     private var work: Work = { (_, _) throws(LaminaError) in 0 }
     private var deadline = 0.0
@@ -68,9 +72,10 @@ final class ComputeProbe: @unchecked Sendable {
         config = session.model.config
         kernels = session.kernels
         self.memory = memory
+        queries = AttentionHeads.mostQueries(config)
         inputStride = roundedUp(
             session.stream.matrices.reduce(0) { max($0, $1.tensor.geometry.paddedColumns) }, to: 16)
-        input = try FloatBuffer(count: inputStride * columns)
+        input = try FloatBuffer(count: max(inputStride * columns, queries * config.headDimension))
         // Zeros would do, but not on a processor that is quicker with them.
         input.start.update(repeating: 0.01, count: input.count)
         var hands: [Hand] = []
@@ -79,7 +84,8 @@ final class ComputeProbe: @unchecked Sendable {
                 try Hand(
                     number: number,
                     scratchBytes: session.stream.scratchBytes(keepsDecoded: session.memory.keepsDecoded),
-                    outputs: max(64 * columns, session.model.config.headDimension), kernels: session.kernels))
+                    outputs: max(64 * columns, queries * config.headDimension), queries: queries,
+                    kernels: session.kernels))
         }
         self.hands = hands
         guard let pool = lamina_pool_create(session.options.threads) else {
@@ -133,7 +139,7 @@ final class ComputeProbe: @unchecked Sendable {
         let rate = try rate { (hand, turn) throws(LaminaError) in
             let start = base + (turn * self.hands.count + hand.number) % caches * size
             self.attend(start.assumingMemoryBound(to: Float.self), positions: positions, hand)
-            return positions
+            return positions * self.queries
         }
         return 1 / rate
     }
@@ -298,12 +304,14 @@ final class ComputeProbe: @unchecked Sendable {
     private func attend(_ keys: UnsafePointer<Float>, positions: Int, _ hand: Hand) {
         var task = lamina_attention_task()
         task.query = UnsafePointer(input.start)
+        task.queries = queries
         task.keys = keys
         task.values = keys + positions * config.headDimension
         task.head_dim = config.headDimension
         task.count = positions
         task.scale = 1
         task.scores = hand.scores.start
+        task.score_stride = ComputeProbe.mostPositions
         task.output = hand.output.start
         kernels.pointee.attend(&task)
     }

@@ -15,6 +15,7 @@ enum {
     PANEL_WORDS = LARGEST_K * LAMINA_PANEL_ROWS,
     HEAD_DIM = 80,
     POSITIONS = 160,
+    QUERIES = LAMINA_ATTENTION_QUERIES,
 };
 
 typedef struct check {
@@ -312,14 +313,14 @@ static void check_elementwise(check *c, size_t count) {
     expect_same(c, "rope_half", found, expected, size);
 }
 
-static void check_attention(check *c, size_t head_dim, size_t first, size_t count) {
-    static float query[HEAD_DIM];
+static void check_attention(check *c, size_t head_dim, size_t first, size_t count, size_t queries) {
+    static float query[QUERIES * HEAD_DIM];
     static float keys[HEAD_DIM * POSITIONS];
     static float values[HEAD_DIM * POSITIONS];
-    static float scores[POSITIONS];
-    static float found[HEAD_DIM];
-    static float expected[HEAD_DIM];
-    fill(c, query, head_dim);
+    static float scores[QUERIES * POSITIONS];
+    static float found[QUERIES * HEAD_DIM];
+    static float expected[QUERIES * HEAD_DIM];
+    fill(c, query, queries * head_dim);
     fill(c, keys, head_dim * POSITIONS);
     fill(c, values, head_dim * POSITIONS);
     for (size_t position = 0; position < POSITIONS; ++position) {
@@ -332,13 +333,13 @@ static void check_attention(check *c, size_t head_dim, size_t first, size_t coun
         }
     }
     lamina_attention_task task = {
-        .query = query, .keys = keys, .values = values, .head_dim = head_dim, .first = first, .count = count,
-        .scale = 0.7f, .scores = scores, .output = found,
+        .query = query, .queries = queries, .keys = keys, .values = values, .head_dim = head_dim, .first = first,
+        .count = count, .scale = 0.7f, .scores = scores, .score_stride = POSITIONS, .output = found,
     };
     c->kernels->attend(&task);
     task.output = expected;
     c->reference->attend(&task);
-    expect_same(c, "attend", found, expected, head_dim * sizeof(float));
+    expect_same(c, "attend", found, expected, queries * head_dim * sizeof(float));
 }
 
 // ---- elementary functions: no reference here, they only go into the digest --------------------------------------
@@ -370,9 +371,11 @@ static void check_table(check *c) {
         check_elementwise(c, counts[i]);
     }
     for (size_t count = 1; count <= POSITIONS; count += 1 + count / 8) {
-        check_attention(c, 64, 0, count);
-        check_attention(c, HEAD_DIM, count / 3, count);
-        check_attention(c, 6, count - 1, count);
+        for (size_t queries = 1; queries <= QUERIES; ++queries) {
+            check_attention(c, 64, 0, count, queries);
+            check_attention(c, HEAD_DIM, count / 3, count, queries);
+            check_attention(c, 6, count - 1, count, queries);
+        }
     }
 }
 
