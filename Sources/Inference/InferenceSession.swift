@@ -32,7 +32,7 @@ public final class InferenceSession {
     convenience init(
         _ model: StoredModel, workload: Workload, options: SessionOptions, kernels: KernelTable, used: Int
     ) throws(LaminaError) {
-        try self.init(SessionPlan(model, workload: workload, options: options, kernels: kernels, used: used))
+        try self.init(SessionPlan(model, workload: workload, options: options, kernels: kernels) { used })
     }
 
     /// Carries out a plan: allocates its memory and starts its threads. Throws `.limit`, and what reading the store

@@ -30,18 +30,20 @@ public struct SessionPlan {
     public init(
         _ model: StoredModel, workload: Workload, options: SessionOptions, kernels: KernelTable
     ) throws(LaminaError) {
-        let used = Int(clamping: lamina_peak_resident_bytes())
-        try self.init(model, workload: workload, options: options, kernels: kernels, used: used)
+        try self.init(model, workload: workload, options: options, kernels: kernels) {
+            Int(clamping: lamina_peak_resident_bytes())
+        }
     }
 
-    /// The same with the bytes in use given rather than asked of the system.
+    /// The same with the bytes in use given rather than asked of the system. They count once the stream plan is there,
+    /// which takes tens of megabytes for the largest models.
     init(
-        _ model: StoredModel, workload: Workload, options: SessionOptions, kernels: KernelTable, used: Int
+        _ model: StoredModel, workload: Workload, options: SessionOptions, kernels: KernelTable, used: () -> Int
     ) throws(LaminaError) {
         try SessionPlan.check(model.config, workload, options)
         lamina_raise_file_limit()
         let stream = try StreamPlanBuilder.plan(for: model, mode: options.readMode)
-        try self.init(model, workload, options, kernels: kernels, stream: stream, used: used)
+        try self.init(model, workload, options, kernels: kernels, stream: stream, used: used())
     }
 
     private init(
@@ -116,7 +118,7 @@ public struct SessionPlan {
             throw LaminaError(.limit, "--ctx", "the context is too long to keep its keys and values in memory")
         }
         return MemoryPlan.Demand(
-            used: used, fixed: needed + EmbeddingLookup.memoryBytes(plan), perColumn: perColumn,
+            used: used, fixed: needed + EmbeddingLookup.memoryBytes(plan) + plan.bookkeepingBytes, perColumn: perColumn,
             wantedColumns: max(1, workload.promptTokens), laterPasses: workload.laterSteps,
             chunkBytes: plan.largestChunkBytes,
             passBytes: RequestPlan(plan, targetBytes: RequestPlan.wantedBytes).bytesPerPass,

@@ -132,7 +132,8 @@ import Testing
         try SessionPlan(
             try StoredModel(Store(path: path, in: RealFileSystem())),
             workload: .generate(promptTokens: tokens, newTokens: 8), options: options,
-            kernels: lamina_kernels_for(LAMINA_ISA_PORTABLE), used: 0)
+            kernels: lamina_kernels_for(LAMINA_ISA_PORTABLE)
+        ) { 0 }
     }
 
     @Test func aPlanIsWhatASessionThenDoes() throws {

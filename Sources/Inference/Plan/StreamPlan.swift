@@ -108,6 +108,8 @@ struct StreamPlan: Sendable {
 
     /// Stored bytes of the largest chunk: the smallest slot a ring can have.
     var largestChunkBytes: Int { chunks.reduce(AlignedBuffer.alignment) { max($0, $1.byteCount) } }
+    /// Bytes for what is kept of every chunk besides: requests, their states, who computes what.
+    var bookkeepingBytes: Int { 160 * chunks.count }
     /// Decoded bytes of the largest slot.
     var largestDecodedBytes: Int { matrices.reduce(64) { max($0, $1.tensor.geometry.slotBytes) } }
     /// Decoded bytes of all chunks of a pass, as `DecodedChunks` keeps them.
