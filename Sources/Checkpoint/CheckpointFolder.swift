@@ -13,7 +13,7 @@ public struct CheckpointFolder: Sendable {
     public let config: JSONObject
     public let configPath: String
     /// In the order of their names.
-    public let files: [SafetensorsFile]
+    public let files: [WeightFile]
     /// What the user should know but nothing fails for.
     public let warnings: [String]
 

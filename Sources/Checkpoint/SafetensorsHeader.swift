@@ -1,14 +1,5 @@
 import TensorCore
 
-/// One tensor in a safetensors file.
-public struct SafetensorsTensor: Sendable, Equatable {
-    public var name: String
-    public var dtype: DType
-    public var shape: Shape
-    /// Bytes in the file's data part.
-    public var bytes: ByteRange
-}
-
 /// A safetensors header, strictly read: what the reference implementation refuses is refused here, and duplicate names
 /// too, which it lets pass.
 ///
@@ -19,10 +10,20 @@ public enum SafetensorsHeader {
     public static let maximumBytes: UInt64 = 100_000_000
     /// Large mixture-of-experts checkpoints have tens of thousands of tensors.
     public static let maximumTensors = 1_000_000
-    /// Names end up in logs and on terminals.
-    public static let maximumNameBytes = 512
     /// `{"name": {"shape": [..]}}` is three deep; one to spare.
     static let maximumDepth = 4
+
+    /// Reads and checks the header of `file`, which has `fileSize` bytes. Throws `.malformed`, `.io`.
+    static func layout(of file: OpenFile, fileSize: UInt64) throws(LaminaError) -> WeightLayout {
+        var lengthField = [UInt8](repeating: 0, count: 8)
+        let read = try lengthField.withMutableBytes { (bytes) throws(LaminaError) in try file.read(into: bytes, at: 0) }
+        let size = try size(lengthField: Array(lengthField.prefix(read)), fileSize: fileSize, file: file.path)
+        var header = [UInt8](repeating: 0, count: size)
+        try header.withMutableBytes { (bytes) throws(LaminaError) in try file.readExactly(into: bytes, at: 8) }
+        let tensors = try parse(header, dataSize: fileSize - 8 - UInt64(size), file: file.path)
+        return WeightLayout(
+            format: .safetensors, tensors: tensors, dataOffset: 8 + UInt64(size), otherBytes: lengthField + header)
+    }
 
     /// Checks the header size that `lengthField` states. Throws `.malformed`.
     public static func size(
@@ -49,9 +50,9 @@ public enum SafetensorsHeader {
 
     /// The tensors in the order of their bytes, which cover the data part of `dataSize` bytes exactly. Throws `.malformed`.
     public static func parse(_ header: [UInt8], dataSize: UInt64, file: String) throws(LaminaError)
-        -> [SafetensorsTensor]
+        -> [SourceTensor]
     {
-        var tensors: [SafetensorsTensor] = []
+        var tensors: [SourceTensor] = []
         do throws(LaminaError) {
             guard header.first == UInt8(ascii: "{") else {
                 throw LaminaError(.malformed, file, "the header does not begin with '{'", bytes: 8..<9)
@@ -90,8 +91,8 @@ public enum SafetensorsHeader {
 
     private static func scanTensor(
         named name: String, _ scanner: inout JSONScanner
-    ) throws(LaminaError) -> SafetensorsTensor {
-        try checkName(name)
+    ) throws(LaminaError) -> SourceTensor {
+        try TensorName.check(name)
         guard try scanner.peekKind() == .object else {
             throw LaminaError(.malformed, "", "the entry is not an object", tensor: name)
         }
@@ -119,16 +120,6 @@ public enum SafetensorsHeader {
         return try tensor(name, dtype, Shape(dimensions), offsets)
     }
 
-    private static func checkName(_ name: String) throws(LaminaError) {
-        let isClean = name.unicodeScalars.allSatisfy { $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value) }
-        guard !name.isEmpty, name.utf8.count <= maximumNameBytes, isClean else {
-            throw LaminaError(
-                .malformed, "", "a tensor name is not acceptable: \"\(escapedForDisplay(name, limit: 80))\"",
-                expected: "1 to \(maximumNameBytes) bytes without control characters", found: "\(name.utf8.count) bytes"
-            )
-        }
-    }
-
     /// Plain non-negative integers only: no fraction, no exponent, no sign.
     private static func scanIntegers(
         _ scanner: inout JSONScanner, _ key: String, tensor: String
@@ -154,7 +145,7 @@ public enum SafetensorsHeader {
 
     private static func tensor(
         _ name: String, _ dtype: DType, _ shape: Shape, _ offsets: [Int]
-    ) throws(LaminaError) -> SafetensorsTensor {
+    ) throws(LaminaError) -> SourceTensor {
         if let problem = shape.problem(elementSize: dtype.size) {
             throw LaminaError(.malformed, "", problem, tensor: name)
         }
@@ -170,11 +161,11 @@ public enum SafetensorsHeader {
                 .malformed, "", "dtype and shape contradict data_offsets",
                 expected: "\(size) bytes for \(dtype.rawValue) \(shape)", found: "\(bytes.count)", tensor: name)
         }
-        return SafetensorsTensor(name: name, dtype: dtype, shape: shape, bytes: bytes)
+        return SourceTensor(name: name, dtype: dtype, shape: shape, bytes: bytes)
     }
 
     /// No overlap, no hole, nothing left over: every byte of the data belongs to one tensor.
-    private static func checkCoverage(_ tensors: [SafetensorsTensor], dataSize: UInt64, file: String)
+    private static func checkCoverage(_ tensors: [SourceTensor], dataSize: UInt64, file: String)
         throws(LaminaError)
     {
         var end: UInt64 = 0

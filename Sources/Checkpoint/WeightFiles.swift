@@ -8,7 +8,7 @@ struct WeightFiles {
     /// Checkpoints have at most a few hundred files.
     static let maximumFiles = 100_000
 
-    let files: [SafetensorsFile]
+    let files: [WeightFile]
     let warnings: [String]
 
     init(
@@ -18,7 +18,7 @@ struct WeightFiles {
             guard names.contains(WeightFiles.single) else { throw WeightFiles.nothingUsable(folder, names) }
             try resolver.check(WeightFiles.single)
             files = [
-                try SafetensorsFile(name: WeightFiles.single, path: folder + "/" + WeightFiles.single, in: fileSystem)
+                try WeightFile(name: WeightFiles.single, path: folder + "/" + WeightFiles.single, in: fileSystem)
             ]
             warnings = []
             return
@@ -38,10 +38,10 @@ struct WeightFiles {
                 "the index names files that are not here: \(missing.prefix(20).joined(separator: ", "))",
                 hint: "download the missing files")
         }
-        var files: [SafetensorsFile] = []
+        var files: [WeightFile] = []
         for name in index.files {
             try resolver.check(name)
-            files.append(try SafetensorsFile(name: name, path: folder + "/" + name, in: fileSystem))
+            files.append(try WeightFile(name: name, path: folder + "/" + name, in: fileSystem))
         }
         problems += index.contradictions(with: files)
         guard problems.isEmpty else {
@@ -52,7 +52,7 @@ struct WeightFiles {
                 hint: "remove leftovers of another download, or download again")
         }
         self.files = files
-        let total = files.reduce(UInt64(0)) { $0 + $1.facts.size - $1.dataOffset }
+        let total = files.reduce(UInt64(0)) { $0 + $1.tensorBytes }
         if let stated = index.totalSize, stated != total {
             warnings = ["\(WeightFiles.index): total_size says \(stated), the files hold \(total) bytes"]
         } else {
@@ -136,7 +136,7 @@ struct WeightIndex {
     }
 
     /// Tensors that the index and the files do not agree on.
-    func contradictions(with files: [SafetensorsFile]) -> [String] {
+    func contradictions(with files: [WeightFile]) -> [String] {
         var problems: [String] = []
         var places: [[UInt8]: String] = [:]
         for file in files {

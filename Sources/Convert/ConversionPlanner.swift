@@ -49,14 +49,14 @@ struct ConversionPlanner {
                     path: file.name, size: file.facts.size, header: "side/source/\(file.name).header",
                     dataOffset: file.dataOffset)
             })
-        let headers = checkpoint.files.map { (name: "source/\($0.name).header", bytes: $0.prefix) }
+        let headers = checkpoint.files.map { (name: "source/\($0.name).header", bytes: $0.otherBytes) }
         let plan = ConversionPlan(
             architecture: architecture.name, chunkBytes: chunkBytes, source: source, shards: shards,
             tied: layers.tied, sideFiles: side + headers)
         return (plan, notes)
     }
 
-    private func job(_ entry: LayerPlan.Entry, _ tensor: SafetensorsTensor, _ fileIndex: Int) -> TensorJob {
+    private func job(_ entry: LayerPlan.Entry, _ tensor: SourceTensor, _ fileIndex: Int) -> TensorJob {
         let file = checkpoint.files[fileIndex]
         let begin = tensor.bytes.lowerBound
         return TensorJob(
@@ -70,7 +70,7 @@ struct ConversionPlanner {
 
     /// Unused tensors are stored raw: they are never read again. So are vectors: a few kilobytes, which every plane
     /// of their own would round up to a page.
-    private func codec(for entry: LayerPlan.Entry, _ tensor: SafetensorsTensor) -> any Codec {
+    private func codec(for entry: LayerPlan.Entry, _ tensor: SourceTensor) -> any Codec {
         if entry.unusedBecause != nil || tensor.shape.dimensions.count < 2 { return RawCodec() }
         guard let codec, codec.dtype == nil || codec.dtype == tensor.dtype else {
             return Codecs.standard(for: tensor.dtype)

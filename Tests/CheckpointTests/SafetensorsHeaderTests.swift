@@ -11,7 +11,7 @@ import Testing
             let path = folder + "/model.safetensors"
             try Data(bytes).write(to: URL(fileURLWithPath: path))
             do throws(LaminaError) {
-                _ = try SafetensorsFile(name: "model.safetensors", path: path, in: RealFileSystem())
+                _ = try WeightFile(name: "model.safetensors", path: path, in: RealFileSystem())
                 return nil
             } catch {
                 return error
@@ -137,7 +137,7 @@ import Testing
                 .init(name: "a", dtype: .uint8, shape: [4], bytes: [1, 2, 3, 4])
             ])
             try Data(bytes).write(to: URL(fileURLWithPath: path))
-            let file = try SafetensorsFile(name: "model.safetensors", path: path, in: RealFileSystem())
+            let file = try WeightFile(name: "model.safetensors", path: path, in: RealFileSystem())
             #expect(throws: Never.self) { try file.checkUnchanged() }
             let handle = try #require(FileHandle(forWritingAtPath: path))
             handle.truncateFile(atOffset: UInt64(bytes.count - 1))

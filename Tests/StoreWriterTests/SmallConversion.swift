@@ -35,7 +35,7 @@ struct SmallConversion {
         try Data(SyntheticCheckpoint.safetensors(tensors)).write(to: URL(fileURLWithPath: source))
     }
 
-    func plan(_ file: SafetensorsFile) -> ConversionPlan {
+    func plan(_ file: WeightFile) -> ConversionPlan {
         let jobs = SmallConversion.tensors.map { tensor in
             let stored = file.tensors.first { $0.name == tensor.name }!
             let begin = stored.bytes.lowerBound
@@ -56,7 +56,8 @@ struct SmallConversion {
                 ConversionPlan.Shard(layer: "0", tensors: Array(jobs[0..<4])),
                 ConversionPlan.Shard(layer: "unused", tensors: Array(jobs[4...])),
             ],
-            tied: [], sideFiles: [("config.json", Array("{}".utf8)), ("source/model.safetensors.header", file.prefix)])
+            tied: [],
+            sideFiles: [("config.json", Array("{}".utf8)), ("source/model.safetensors.header", file.otherBytes)])
     }
 
     /// Converts into `destination`. `stopAfter` bytes simulates an interruption.
@@ -64,7 +65,7 @@ struct SmallConversion {
         to destination: String, in fileSystem: any FileSystem = RealFileSystem(), threads: Int = 1,
         stopAfter: UInt64 = .max, restart: Bool = false, kernels: KernelTable = SmallConversion.kernels
     ) throws(LaminaError) {
-        let file = try SafetensorsFile(name: "model.safetensors", path: source, in: fileSystem)
+        let file = try WeightFile(name: "model.safetensors", path: source, in: fileSystem)
         let conversion = Conversion(plan: plan(file), threads: threads, kernels: kernels, fileSystem: fileSystem)
         let observer = Stopper(after: stopAfter)
         _ = try conversion.run(to: destination, restart: restart, observer: observer) { () throws(LaminaError) in

@@ -1,0 +1,83 @@
+import TensorCore
+
+/// How a file holds its tensors.
+public enum WeightFormat: Sendable {
+    case safetensors
+}
+
+/// What the bytes of a file of weights mean.
+struct WeightLayout {
+    var format: WeightFormat
+    var tensors: [SourceTensor]
+    var dataOffset: UInt64
+    var otherBytes: [UInt8]
+}
+
+/// A file of weights opened for reading: its tensors, and their bytes in ranges.
+public final class WeightFile: Sendable {
+    /// Relative to the checkpoint folder.
+    public let name: String
+    public let format: WeightFormat
+    /// In the order of their bytes.
+    public let tensors: [SourceTensor]
+    /// Where the data part begins, from which the tensors' ranges count.
+    public let dataOffset: UInt64
+    /// Every byte that belongs to no tensor, as found: with the tensors' bytes in their places they are the whole file.
+    public let otherBytes: [UInt8]
+    /// Identity at opening; `checkUnchanged` compares.
+    public let facts: FileFacts
+    private let file: OpenFile
+
+    public var path: String { file.path }
+    /// Bytes of the file that belong to tensors; those that several tensors share count once.
+    public var tensorBytes: UInt64 { facts.size - UInt64(otherBytes.count) }
+
+    /// Opens and validates `path`. Throws `.missing`, `.malformed`, `.io`.
+    public init(name: String, path: String, in fileSystem: any FileSystem) throws(LaminaError) {
+        let file = try OpenFile(path, .read, in: fileSystem)
+        let facts = try file.facts()
+        guard facts.isRegular else { throw LaminaError(.malformed, path, "not a regular file") }
+        file.adviseSequential()
+        let layout = try WeightFile.unlessShorter(path) { () throws(LaminaError) in
+            try SafetensorsHeader.layout(of: file, fileSize: facts.size)
+        }
+        self.name = name
+        format = layout.format
+        tensors = layout.tensors
+        dataOffset = layout.dataOffset
+        otherBytes = layout.otherBytes
+        self.facts = facts
+        self.file = file
+    }
+
+    /// Fills `buffer` from `offset` of the data part. Throws `.io`, or `.malformed` if the file became shorter.
+    public func read(into buffer: UnsafeMutableRawBufferPointer, atDataOffset offset: UInt64) throws(LaminaError) {
+        try WeightFile.unlessShorter(path) { () throws(LaminaError) in
+            try file.readExactly(into: buffer, at: dataOffset + offset)
+        }
+    }
+
+    /// Fails if the file is not the one that was opened any more: size, times, identity. Throws `.malformed`.
+    public func checkUnchanged() throws(LaminaError) {
+        let now = try file.facts()
+        guard now == facts else { throw WeightFile.changed(path) }
+    }
+
+    /// Runs `body`, which reads only what the file had when it was opened: an end before that is a change.
+    private static func unlessShorter<Value>(
+        _ path: String, _ body: () throws(LaminaError) -> Value
+    ) throws(LaminaError) -> Value {
+        do throws(LaminaError) {
+            return try body()
+        } catch {
+            guard error.kind == .damaged else { throw error }
+            throw changed(path)
+        }
+    }
+
+    private static func changed(_ path: String) -> LaminaError {
+        LaminaError(
+            .malformed, path, "the file changed while being read",
+            hint: "let the download or copy finish, then run the same command again")
+    }
+}
