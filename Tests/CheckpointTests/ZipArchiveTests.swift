@@ -92,25 +92,27 @@ import Testing
         #expect(invalid?.problem.contains("unacceptable name") == true)
     }
 
-    @Test func comparesChecksums() throws {
+    /// What is in the first entry.
+    private func read(_ bytes: [UInt8], limit: Int = 3) throws -> [UInt8] {
         try Fixtures.withScratchFolder { folder in
-            let bytes = writer.bytes
-            let path = folder + "/m.bin"
-            try Data(bytes).write(to: URL(fileURLWithPath: path))
-            let file = try OpenFile(path, .read, in: RealFileSystem())
+            try Data(bytes).write(to: URL(fileURLWithPath: folder + "/m.bin"))
+            let file = try OpenFile(folder + "/m.bin", .read, in: RealFileSystem())
             let archive = try ZipArchive(file, fileSize: UInt64(bytes.count))
-            #expect(try archive.read(archive.entries[0], limit: 3, from: file) == [1, 2, 3])
-            let large = #expect(throws: LaminaError.self) { try archive.read(archive.entries[0], limit: 2, from: file) }
-            #expect(large?.problem.contains("too large") == true)
-            var damaged = bytes
-            damaged[Int(archive.entries[0].data.lowerBound)] ^= 1
-            try Data(damaged).write(to: URL(fileURLWithPath: path))
-            let again = try OpenFile(path, .read, in: RealFileSystem())
-            let wrong = #expect(throws: LaminaError.self) {
-                try archive.read(archive.entries[0], limit: 3, from: again)
-            }
-            #expect(wrong?.problem.contains("CRC-32") == true)
+            return try archive.read(archive.entries[0], limit: limit, from: file)
         }
+    }
+
+    @Test func comparesChecksums() throws {
+        let bytes = writer.bytes
+        #expect(try read(bytes) == [1, 2, 3])
+        let large = #expect(throws: LaminaError.self) { try read(bytes, limit: 2) }
+        #expect(large?.problem.contains("too large") == true)
+        var damaged = bytes
+        damaged[33] ^= 1
+        let wrong = #expect(throws: LaminaError.self) { try read(damaged) }
+        #expect(wrong?.problem.contains("CRC-32") == true)
+        let unchecked = try read(changed { $0.entries[0].checksum = 0 })
+        #expect(unchecked == [1, 2, 3])
         #expect(CRC32.checksum(of: Array("123456789".utf8)) == 0xCBF4_3926)
         #expect(CRC32.checksum(of: []) == 0)
     }

@@ -57,7 +57,8 @@ struct ZipArchive {
         self.entries = entries
     }
 
-    /// All bytes of an entry of at most `limit`, its checksum compared. Throws `.malformed`, `.io`.
+    /// All bytes of an entry of at most `limit`, its checksum compared, unless it is the 0 that torch writes when it is
+    /// told not to compute any (`set_crc32_options`). Throws `.malformed`, `.io`.
     func read(_ entry: Entry, limit: Int, from file: OpenFile) throws(LaminaError) -> [UInt8] {
         guard entry.data.upperBound - entry.data.lowerBound <= UInt64(limit) else {
             throw LaminaError(
@@ -66,7 +67,7 @@ struct ZipArchive {
         }
         let bytes = try file.bytes(entry.data)
         let checksum = CRC32.checksum(of: bytes)
-        guard checksum == entry.checksum else {
+        guard checksum == entry.checksum || entry.checksum == 0 else {
             throw LaminaError(
                 .malformed, file.path, "the archive's entry \(escapedForDisplay(entry.name)) has the wrong CRC-32",
                 expected: String(entry.checksum, radix: 16), found: String(checksum, radix: 16),
