@@ -1,6 +1,6 @@
 import TensorCore
 
-/// A Hugging Face checkpoint: a folder with `config.json` and safetensors files, all of it untrusted.
+/// A Hugging Face checkpoint: a folder with `config.json` and files of weights, all of it untrusted.
 public struct CheckpointFolder: Sendable {
     /// Real configs are kilobytes; indexes of large checkpoints tens of megabytes.
     public static let maximumConfigBytes = 16_000_000

@@ -3,6 +3,10 @@ import TensorCore
 /// How a file holds its tensors.
 public enum WeightFormat: Sendable {
     case safetensors
+    /// `pytorch_model.bin` as a zip archive.
+    case torchArchive
+    /// `pytorch_model.bin` as torch before 1.6 wrote it.
+    case torchStream
 }
 
 /// What the bytes of a file of weights mean.
@@ -11,6 +15,7 @@ struct WeightLayout {
     var tensors: [SourceTensor]
     var dataOffset: UInt64
     var otherBytes: [UInt8]
+    var notes: [String] = []
 }
 
 /// A file of weights opened for reading: its tensors, and their bytes in ranges.
@@ -24,6 +29,8 @@ public final class WeightFile: Sendable {
     public let dataOffset: UInt64
     /// Every byte that belongs to no tensor, as found: with the tensors' bytes in their places they are the whole file.
     public let otherBytes: [UInt8]
+    /// What the user should know of it but nothing fails for.
+    public let notes: [String]
     /// Identity at opening; `checkUnchanged` compares.
     public let facts: FileFacts
     private let file: OpenFile
@@ -32,20 +39,28 @@ public final class WeightFile: Sendable {
     /// Bytes of the file that belong to tensors; those that several tensors share count once.
     public var tensorBytes: UInt64 { facts.size - UInt64(otherBytes.count) }
 
-    /// Opens and validates `path`. Throws `.missing`, `.malformed`, `.io`.
+    /// Bytes of all tensors, each counted; `UInt64.max` if that is more than fits.
+    public var summedTensorBytes: UInt64 {
+        tensors.reduce(0) { Checked.add($0, $1.bytes.upperBound - $1.bytes.lowerBound) ?? .max }
+    }
+
+    /// Opens and validates `path`; a name that ends with `.bin` is of torch, every other of safetensors. Throws `.missing`, `.malformed`, `.io`.
     public init(name: String, path: String, in fileSystem: any FileSystem) throws(LaminaError) {
         let file = try OpenFile(path, .read, in: fileSystem)
         let facts = try file.facts()
         guard facts.isRegular else { throw LaminaError(.malformed, path, "not a regular file") }
         file.adviseSequential()
         let layout = try WeightFile.unlessShorter(path) { () throws(LaminaError) in
-            try SafetensorsHeader.layout(of: file, fileSize: facts.size)
+            name.hasSuffix(".bin")
+                ? try TorchFile.layout(of: file, fileSize: facts.size)
+                : try SafetensorsHeader.layout(of: file, fileSize: facts.size)
         }
         self.name = name
         format = layout.format
         tensors = layout.tensors
         dataOffset = layout.dataOffset
         otherBytes = layout.otherBytes
+        notes = layout.notes
         self.facts = facts
         self.file = file
     }

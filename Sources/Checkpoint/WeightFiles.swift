@@ -1,12 +1,31 @@
 import TensorCore
 
-/// The safetensors files of a checkpoint and the rule that decides which: the index if there is one, else
-/// `model.safetensors`. All contradictions are listed at once, not one per run.
+/// The files of a checkpoint's weights and the rule that decides which: safetensors before torch's own, an index before
+/// a single file. All contradictions are listed at once, not one per run.
 struct WeightFiles {
-    static let single = "model.safetensors"
-    static let index = "model.safetensors.index.json"
+    /// The names under which weights of one kind are published.
+    private struct Kind {
+        var single: String
+        var index: String
+        /// Files with these ends that the index does not name are leftovers of another download.
+        var prefix: String
+        var suffix: String
+
+        func isAmong(_ names: [String]) -> Bool { names.contains(single) || names.contains(index) }
+        func isPart(_ name: String) -> Bool { name.hasPrefix(prefix) && name.hasSuffix(suffix) }
+    }
+
+    private static let safetensors = Kind(
+        single: "model.safetensors", index: "model.safetensors.index.json", prefix: "model", suffix: ".safetensors")
+    private static let torch = Kind(
+        single: "pytorch_model.bin", index: "pytorch_model.bin.index.json", prefix: "pytorch_model", suffix: ".bin")
+    private static let kinds = [safetensors, torch]
+
     /// Checkpoints have at most a few hundred files.
     static let maximumFiles = 100_000
+    /// All tensors' bytes together: far above any model, and sums of sizes stay far from overflow. Torch's files can
+    /// name one storage many times.
+    private static let maximumTensorBytes: UInt64 = 1 << 60
 
     let files: [WeightFile]
     let warnings: [String]
@@ -14,60 +33,98 @@ struct WeightFiles {
     init(
         folder: String, names: [String], resolver: LinkResolver, in fileSystem: any FileSystem
     ) throws(LaminaError) {
-        guard names.contains(WeightFiles.index) else {
-            guard names.contains(WeightFiles.single) else { throw WeightFiles.nothingUsable(folder, names) }
-            try resolver.check(WeightFiles.single)
-            files = [
-                try WeightFile(name: WeightFiles.single, path: folder + "/" + WeightFiles.single, in: fileSystem)
-            ]
-            warnings = []
-            return
+        guard let kind = WeightFiles.kinds.first(where: { $0.isAmong(names) }) else {
+            throw WeightFiles.nothingUsable(folder, names)
         }
-        let indexPath = folder + "/" + WeightFiles.index
-        try resolver.check(WeightFiles.index)
-        let index = try WeightIndex(
-            try fileSystem.readWhole(indexPath, limit: CheckpointFolder.maximumIndexBytes), file: indexPath)
-        let strays = names.filter { name in
-            name.hasPrefix("model") && name.hasSuffix(".safetensors") && !index.files.contains(name)
+        func open(_ name: String) throws(LaminaError) -> WeightFile {
+            try resolver.check(name)
+            return try WeightFile(name: name, path: folder + "/" + name, in: fileSystem)
         }
-        var problems = strays.map { "\($0) is in the folder but not in the index" }
-        let missing = index.files.filter { !names.contains($0) }
+        var files: [WeightFile] = []
+        var warnings: [String] = []
+        if kind.index != WeightFiles.torch.index, WeightFiles.torch.isAmong(names) {
+            warnings.append(
+                "the folder holds \(kind.suffix) and \(WeightFiles.torch.suffix) weights; the former are read")
+        }
+        if names.contains(kind.index) {
+            try resolver.check(kind.index)
+            let path = folder + "/" + kind.index
+            let index = try WeightIndex(
+                try fileSystem.readWhole(path, limit: CheckpointFolder.maximumIndexBytes), suffix: kind.suffix,
+                file: path)
+            try WeightFiles.checkPresence(of: index.files, names: names, folder: folder)
+            for name in index.files { files.append(try open(name)) }
+            try WeightFiles.checkTotal(files, folder: folder)
+            let strays = names.filter { kind.isPart($0) && !index.files.contains($0) }
+            try WeightFiles.checkAgreement(index, files, strays: strays, path: path)
+            warnings += WeightFiles.wrongTotal(index, files).map { "\(kind.index): \($0)" }
+        } else {
+            files.append(try open(kind.single))
+            try WeightFiles.checkTotal(files, folder: folder)
+        }
+        for file in files { warnings += file.notes.map { "\(file.name): \($0)" } }
+        self.files = files
+        self.warnings = warnings
+    }
+
+    private static func checkPresence(of files: [String], names: [String], folder: String) throws(LaminaError) {
+        let present = Set(names)
+        let missing = files.filter { !present.contains($0) }
         guard missing.isEmpty else {
             throw LaminaError(
                 .missing, folder,
                 "the index names files that are not here: \(missing.prefix(20).joined(separator: ", "))",
                 hint: "download the missing files")
         }
-        var files: [WeightFile] = []
-        for name in index.files {
-            try resolver.check(name)
-            files.append(try WeightFile(name: name, path: folder + "/" + name, in: fileSystem))
-        }
-        problems += index.contradictions(with: files)
+    }
+
+    private static func checkAgreement(
+        _ index: WeightIndex, _ files: [WeightFile], strays: [String], path: String
+    ) throws(LaminaError) {
+        let problems =
+            strays.map { "\($0) is in the folder but not in the index" } + index.contradictions(with: files)
         guard problems.isEmpty else {
             let more = problems.count > 20 ? "; and \(problems.count - 20) more" : ""
             throw LaminaError(
-                .malformed, indexPath,
+                .malformed, path,
                 "the index and the files contradict each other: " + problems.prefix(20).joined(separator: "; ") + more,
                 hint: "remove leftovers of another download, or download again")
         }
-        self.files = files
-        let total = files.reduce(UInt64(0)) { $0 + $1.tensorBytes }
-        if let stated = index.totalSize, stated != total {
-            warnings = ["\(WeightFiles.index): total_size says \(stated), the files hold \(total) bytes"]
-        } else {
-            warnings = []
+    }
+
+    /// What is wrong with the index' `total_size`. Tensors that share their bytes are counted once or each, depending on
+    /// who wrote it.
+    private static func wrongTotal(_ index: WeightIndex, _ files: [WeightFile]) -> [String] {
+        let once = files.reduce(UInt64(0)) { $0 + $1.tensorBytes }
+        let each = files.reduce(UInt64(0)) { $0 + $1.summedTensorBytes }
+        guard let stated = index.totalSize, stated != once, stated != each else { return [] }
+        return ["total_size says \(stated), the files hold \(once) bytes"]
+    }
+
+    private static func checkTotal(_ files: [WeightFile], folder: String) throws(LaminaError) {
+        var total: UInt64 = 0
+        for file in files {
+            guard let sum = Checked.add(total, file.summedTensorBytes), sum <= maximumTensorBytes else {
+                throw LaminaError(
+                    .limit, folder, "the tensors are too large", expected: "at most \(maximumTensorBytes) bytes in all")
+            }
+            total = sum
         }
     }
 
-    /// The most helpful thing to say of a folder without safetensors weights.
+    /// The most helpful thing to say of a folder without weights that are read.
     private static func nothingUsable(_ folder: String, _ names: [String]) -> LaminaError {
         func has(_ matches: (String) -> Bool) -> Bool { names.contains(where: matches) }
-        if names.isEmpty { return LaminaError(.missing, folder, "the folder is empty", expected: single) }
+        let expected = "\(safetensors.single), \(torch.single) or an index of several such files"
+        if names.isEmpty { return LaminaError(.missing, folder, "the folder is empty", expected: expected) }
+        let parts = names.filter { name in kinds.contains { $0.isPart(name) } }
+        guard parts.isEmpty else {
+            return LaminaError(
+                .missing, folder, "weights in several files, but no index of them", expected: expected,
+                found: parts.prefix(5).joined(separator: ", "), hint: "download the index too")
+        }
         let found: (String, String)? =
-            if has({ $0.hasPrefix("pytorch_model") && $0.hasSuffix(".bin") }) {
-                ("pytorch_model.bin files", "save the model as safetensors; .bin files are not read by this version")
-            } else if has({ $0.hasSuffix(".gguf") }) {
+            if has({ $0.hasSuffix(".gguf") }) {
                 ("a GGUF file", "use the original safetensors checkpoint")
             } else if has({ $0 == "adapter_config.json" || $0.hasPrefix("adapter_model") }) {
                 ("a LoRA adapter", "merge the adapter into its base model first")
@@ -76,90 +133,9 @@ struct WeightFiles {
             }
         if let (what, hint) = found {
             return LaminaError(
-                .malformed, folder, "unsupported kind of checkpoint", expected: "\(single) or \(index)", found: what,
-                hint: hint)
+                .malformed, folder, "unsupported kind of checkpoint", expected: expected, found: what, hint: hint)
         }
         return LaminaError(
-            .missing, folder, "no weights found", expected: "\(single) or \(index)",
-            found: names.prefix(10).joined(separator: ", "))
-    }
-}
-
-/// `model.safetensors.index.json`: which tensor is in which file.
-struct WeightIndex {
-    /// Tensor name → file, in the order of the document.
-    let entries: [(tensor: String, file: String)]
-    /// Distinct file names, sorted.
-    let files: [String]
-    let totalSize: UInt64?
-
-    init(_ bytes: [UInt8], file: String) throws(LaminaError) {
-        var entries: [(tensor: String, file: String)] = []
-        var totalSize: UInt64?
-        do throws(LaminaError) {
-            guard let document = try JSONValue.parse(bytes).object, let map = document["weight_map"]?.object else {
-                throw LaminaError(.malformed, "", "no \"weight_map\" object")
-            }
-            for (tensor, value) in map.members {
-                guard let name = value.string, WeightIndex.isPlainFileName(name) else {
-                    throw LaminaError(
-                        .malformed, "", "the weight map names something that is no plain file name",
-                        expected: "a name like model-00001-of-00002.safetensors", found: value.summary, tensor: tensor)
-                }
-                entries.append((tensor, name))
-            }
-            totalSize = document["metadata"]?.object?["total_size"]?.unsignedInteger
-        } catch {
-            throw error.about(file)
-        }
-        files = Array(Set(entries.map(\.file))).sorted()
-        guard !files.isEmpty, files.count <= WeightFiles.maximumFiles else {
-            throw LaminaError(.malformed, file, "the weight map names no file, or too many")
-        }
-        self.entries = entries
-        self.totalSize = totalSize
-    }
-
-    /// A name that is a file of this folder on any system: no separator, no `..`, no escape, no device.
-    static func isPlainFileName(_ name: String) -> Bool {
-        let suffix = ".safetensors"
-        guard name.utf8.count <= 255, name.hasSuffix(suffix), name.utf8.count > suffix.utf8.count else { return false }
-        guard !name.hasPrefix("."), !name.hasPrefix("-") else { return false }
-        return name.utf8.allSatisfy { byte in
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
-                true
-            default: false
-            }
-        }
-    }
-
-    /// Tensors that the index and the files do not agree on.
-    func contradictions(with files: [WeightFile]) -> [String] {
-        var problems: [String] = []
-        var places: [[UInt8]: String] = [:]
-        for file in files {
-            for tensor in file.tensors {
-                let key = Array(tensor.name.utf8)
-                if let other = places[key] {
-                    problems.append("\(escapedForDisplay(tensor.name)) is in \(other) and in \(file.name)")
-                } else {
-                    places[key] = file.name
-                }
-            }
-        }
-        for entry in entries {
-            guard let place = places.removeValue(forKey: Array(entry.tensor.utf8)) else {
-                problems.append("\(entry.file) lacks \(escapedForDisplay(entry.tensor))")
-                continue
-            }
-            if place != entry.file {
-                problems.append("\(escapedForDisplay(entry.tensor)) is in \(place), not in \(entry.file)")
-            }
-        }
-        let unlisted = places.map { (String(decoding: $0.key, as: UTF8.self), $0.value) }.sorted { $0.0 < $1.0 }
-        problems += unlisted.map { "\($0.1) holds \(escapedForDisplay($0.0)), which the index does not list" }
-        return problems
+            .missing, folder, "no weights found", expected: expected, found: names.prefix(10).joined(separator: ", "))
     }
 }

@@ -17,6 +17,7 @@ struct ConversionPlanner {
         ("config.json", 16_000_000), ("generation_config.json", 16_000_000), ("tokenizer.json", 100_000_000),
         ("tokenizer_config.json", 16_000_000), ("special_tokens_map.json", 16_000_000),
         ("chat_template.jinja", 16_000_000), ("model.safetensors.index.json", 100_000_000),
+        ("pytorch_model.bin.index.json", 100_000_000),
     ]
 
     /// The plan, and what the user should know. Throws `.malformed`, `.missing`, `.io`.
@@ -46,14 +47,22 @@ struct ConversionPlanner {
         let source = Manifest.Source(
             files: checkpoint.files.map { file in
                 Manifest.Source.File(
-                    path: file.name, size: file.facts.size, header: "side/source/\(file.name).header",
-                    dataOffset: file.dataOffset)
+                    path: file.name, format: sourceFormat(file.format), size: file.facts.size,
+                    header: "side/source/\(file.name).header", dataOffset: file.dataOffset)
             })
         let headers = checkpoint.files.map { (name: "source/\($0.name).header", bytes: $0.otherBytes) }
         let plan = ConversionPlan(
             architecture: architecture.name, chunkBytes: chunkBytes, source: source, shards: shards,
             tied: layers.tied, sideFiles: side + headers)
         return (plan, notes)
+    }
+
+    private func sourceFormat(_ format: WeightFormat) -> Manifest.Source.Format {
+        switch format {
+        case .safetensors: .safetensors
+        case .torchArchive: .torchArchive
+        case .torchStream: .torchStream
+        }
     }
 
     private func job(_ entry: LayerPlan.Entry, _ tensor: SourceTensor, _ fileIndex: Int) -> TensorJob {

@@ -13,7 +13,8 @@ struct ConvertCommand: ToolCommand {
         abstract: "Convert a checkpoint folder into a layer store.",
         discussion: """
             SOURCE is a folder with config.json and model.safetensors, or several safetensors files and
-            model.safetensors.index.json. STORE is a folder that does not exist yet, or an interrupted conversion of \
+            model.safetensors.index.json; or, if it has none of these, pytorch_model.bin, or several and \
+            pytorch_model.bin.index.json, whose pickles are read as data and never run. STORE is a folder that does not exist yet, or an interrupted conversion of \
             the same source with the same options: it is completed, and finished layers are checked by digest, not \
             by name. Equal input gives equal bytes, whatever the number of threads.
 

@@ -53,19 +53,31 @@ public struct Manifest: Sendable {
 
         public init(files: [File]) { self.files = files }
 
-        /// One safetensors file.
+        /// What a file of weights is. Torch's tensors can lie anywhere in it, and share bytes; those of safetensors
+        /// follow its header without holes.
+        public enum Format: String, Sendable, CaseIterable {
+            case safetensors
+            case torchArchive = "torch-zip"
+            case torchStream = "torch-stream"
+        }
+
+        /// One file of weights.
         public struct File: Sendable, Equatable {
             /// Relative to the checkpoint folder.
             public var path: String
+            public var format: Format
             /// Bytes in all.
             public var size: UInt64
-            /// Side file with every byte before the tensor data: the length field and the header as found.
+            /// Side file with every byte that belongs to no tensor, in order.
             public var header: String
-            /// Where the tensor data begins.
+            /// From where on the tensors' offsets count: behind the header of safetensors, 0 for torch's files.
             public var dataOffset: UInt64
 
-            public init(path: String, size: UInt64, header: String, dataOffset: UInt64) {
+            public init(
+                path: String, format: Format = .safetensors, size: UInt64, header: String, dataOffset: UInt64
+            ) {
                 self.path = path
+                self.format = format
                 self.size = size
                 self.header = header
                 self.dataOffset = dataOffset

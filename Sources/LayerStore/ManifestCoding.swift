@@ -95,10 +95,12 @@ extension Manifest {
 
 extension Manifest.Source.File {
     fileprivate var json: JSONValue {
-        [
-            "path": .string(path), "size": JSONValue(size), "header": .string(header),
-            "data_offset": JSONValue(dataOffset),
+        var members: [(key: String, value: JSONValue)] = [
+            ("path", .string(path)), ("size", JSONValue(size)), ("header", .string(header)),
+            ("data_offset", JSONValue(dataOffset)),
         ]
+        if format != .safetensors { members.append(("format", .string(format.rawValue))) }
+        return .object(JSONObject(members))
     }
 }
 

@@ -67,8 +67,17 @@ public struct ManifestReader: Sendable {
 
     func sourceFile(_ object: JSONObject) throws(LaminaError) -> Manifest.Source.File {
         Manifest.Source.File(
-            path: try string(object, "path"), size: try size(object, "size"),
+            path: try string(object, "path"), format: try sourceFormat(object), size: try size(object, "size"),
             header: try path(object, "header", below: "side"), dataOffset: try size(object, "data_offset"))
+    }
+
+    /// Safetensors is what nothing is said of.
+    private func sourceFormat(_ object: JSONObject) throws(LaminaError) -> Manifest.Source.Format {
+        guard let value = object["format"] else { return .safetensors }
+        guard let format = value.string.flatMap(Manifest.Source.Format.init(rawValue:)), format != .safetensors else {
+            throw failure("format", "torch-zip, torch-stream or nothing", value)
+        }
+        return format
     }
 
     func sideFile(_ object: JSONObject) throws(LaminaError) -> Manifest.SideFile {

@@ -110,9 +110,42 @@ import Testing
         #expect(twice?.problem.contains("a is in m-1.safetensors and in m-2.safetensors") == true)
     }
 
+    private let bin = TorchCheckpoint.archive(
+        TorchCheckpoint.stateDict([TorchCheckpoint.Tensor("a", "Byte", key: "0", count: 1, shape: [1])]).pickled(),
+        [("0", [1])])
+
+    @Test func torchFilesComeSecond() throws {
+        let config = ["config.json": Array("{}".utf8)]
+        let alone = try open(config.merging(["pytorch_model.bin": bin]) { $1 }).get()
+        #expect(alone.files.map(\.format) == [.torchArchive])
+        #expect(alone.warnings.isEmpty)
+        let both = try open(config.merging(["pytorch_model.bin": bin, "model.safetensors": one]) { $1 }).get()
+        #expect(both.files.map(\.name) == ["model.safetensors"])
+        #expect(both.warnings == ["the folder holds .safetensors and .bin weights; the former are read"])
+        // Not even looked at.
+        let broken = try open(config.merging(["pytorch_model.bin": [0], "model.safetensors": one]) { $1 }).get()
+        #expect(broken.files.map(\.name) == ["model.safetensors"])
+    }
+
+    @Test func torchIndexesFollowTheSameRules() throws {
+        let config = ["config.json": Array("{}".utf8), "pytorch_model-1.bin": bin]
+        func error(_ map: String, _ more: [String: [UInt8]] = [:]) throws -> LaminaError? {
+            let files = config.merging(["pytorch_model.bin.index.json": index(map)]) { $1 }
+            return try self.error(files.merging(more) { $1 })
+        }
+        #expect(try error("{\"a\":\"pytorch_model-1.bin\"}") == nil)
+        #expect(try error("{\"a\":\"../pytorch_model-1.bin\"}")?.problem.contains("no plain file name") == true)
+        #expect(try error("{\"a\":\"model.safetensors\"}")?.problem.contains("no plain file name") == true)
+        #expect(try error("{\"a\":\"pytorch_model-2.bin\"}")?.kind == .missing)
+        #expect(try error("{\"b\":\"pytorch_model-1.bin\"}")?.problem.contains("holds a, which") == true)
+        let stray = try error("{\"a\":\"pytorch_model-1.bin\"}", ["pytorch_model.bin": bin])
+        #expect(stray?.problem.contains("pytorch_model.bin is in the folder but not in the index") == true)
+    }
+
     @Test func case22OtherKinds() throws {
         #expect(try error([:])?.kind == .missing)
-        #expect(try error(["pytorch_model.bin": [0]])?.found == "pytorch_model.bin files")
+        #expect(try error(["pytorch_model.bin": [0]])?.problem == "the file was not written by torch.save")
+        #expect(try error(["pytorch_model-00001-of-00002.bin": [0]])?.problem.contains("no index") == true)
         #expect(try error(["x.gguf": [0]])?.found == "a GGUF file")
         #expect(try error(["adapter_config.json": [0]])?.found == "a LoRA adapter")
         #expect(try error(["model.safetensors": one])?.kind == .missing)

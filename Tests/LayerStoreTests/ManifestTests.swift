@@ -33,6 +33,17 @@ import Testing
         #expect(again.tied == manifest.tied)
     }
 
+    /// Safetensors is what a manifest says nothing of.
+    @Test(arguments: Manifest.Source.Format.allCases)
+    func sourceFormatsRoundTrip(_ format: Manifest.Source.Format) throws {
+        var manifest = ManifestTests.example()
+        manifest.source.files[0].format = format
+        let bytes = manifest.encoded()
+        #expect(try Manifest(bytes, file: "manifest.json").source == manifest.source)
+        let isStated = String(decoding: bytes, as: UTF8.self).contains("\"format\":\"\(format.rawValue)\"")
+        #expect(isStated == (format != .safetensors))
+    }
+
     /// A flipped byte anywhere is damage: exit code 3, not a crash and not another store.
     @Test func everyFlippedByteIsDamage() {
         let bytes = ManifestTests.example().encoded()
