@@ -36,11 +36,14 @@ import Testing
     }
 
     /// Shards and side files byte for byte; the manifest too, where the same library versions wrote it.
-    @Test(arguments: [("store", "auto"), ("exp-huf", "exp-huf"), ("raw", "raw")])
-    func theFormatHasNotChanged(name: String, codec: String) throws {
+    @Test(arguments: [
+        ("store", "checkpoint", "auto"), ("exp-huf", "checkpoint", "exp-huf"), ("raw", "checkpoint", "raw"),
+        ("torch", "torch-checkpoint", "auto"),
+    ])
+    func theFormatHasNotChanged(name: String, source: String, codec: String) throws {
         let golden = GoldenStoreTests.golden + "/good/\(name).lamina"
         try Fixtures.withScratchFolder { folder in
-            let store = try makeStore(GoldenStoreTests.golden + "/good/checkpoint", in: folder, ["--codec", codec])
+            let store = try makeStore(GoldenStoreTests.golden + "/good/" + source, in: folder, ["--codec", codec])
             let result = try Tool.run(
                 executable: "/usr/bin/diff", ["-r", "--exclude=manifest.json", golden, store])
             #expect(result.status == 0, "\(result.standardOutput)")
@@ -50,6 +53,17 @@ import Testing
             #expect(generated == (try greedy(store, [1, 2, 3], count: 4)))
             #expect(generated == (try greedy(GoldenStoreTests.golden + "/good/store.lamina", [1, 2, 3], count: 4)))
         }
+    }
+
+    /// What tensors are stored as does not depend on the kind of file they came in.
+    @Test func torchAndSafetensorsGiveTheSameShards() throws {
+        let result = try Tool.run(
+            executable: "/usr/bin/diff",
+            [
+                "-r", GoldenStoreTests.golden + "/good/store.lamina/layers",
+                GoldenStoreTests.golden + "/good/torch.lamina/layers",
+            ])
+        #expect(result.status == 0, "\(result.standardOutput)")
     }
 
     @Test func thereAreCases() { #expect(GoldenStoreTests.cases.count > 50) }

@@ -5,7 +5,7 @@ the ways in which copies of the first of them are bad.
   make.py LAMINA_CONVERT                       needs libxxhash
 
 good/ is what every version of the format must agree on: the checkpoint, and its store with the standard codecs, with
-exp-huf and with raw. cases.json lists one change to store.lamina each, the exit code lamina-verify must give and a part
+exp-huf and with raw; and the same tensors as torch.save writes them, with their store. cases.json lists one change to store.lamina each, the exit code lamina-verify must give and a part
 of what it must say ("decode": with --decode). Changed manifests in bad/, and patched shards, have all checksums and
 digests made right again, so that only their content is wrong.
 """
@@ -19,10 +19,12 @@ import shutil
 import struct
 import subprocess
 import sys
+import zipfile
 
 # More than one panel of words in the vocabulary, so that a chunk has more than one segment.
 HIDDEN, HEADS, INTERMEDIATE, VOCABULARY = 16, 2, 24, 80
-CODECS = {"store": "auto", "exp-huf": "exp-huf", "raw": "raw"}
+STORES = {"store": ("checkpoint", "auto"), "exp-huf": ("checkpoint", "exp-huf"), "raw": ("checkpoint", "raw"),
+          "torch": ("torch-checkpoint", "auto")}
 
 
 def weights(count, state):
@@ -35,7 +37,7 @@ def weights(count, state):
     return struct.pack(f"<{count}H", *words)
 
 
-def make_checkpoint(folder):
+def make_checkpoints(folder, torch_folder):
     layer = "model.layers.0."
     shapes = {
         "lm_head.weight": [VOCABULARY, HIDDEN], "model.embed_tokens.weight": [VOCABULARY, HIDDEN],
@@ -46,14 +48,17 @@ def make_checkpoint(folder):
         layer + "self_attn.rotary_emb.inv_freq": [HIDDEN // HEADS // 2],
         layer + "self_attn.v_proj.weight": [HIDDEN, HIDDEN], "model.norm.weight": [HIDDEN],
     }
-    header, data, state = {}, b"", [1]
-    for name, shape in shapes.items():
-        count = shape[0] * (shape[1] if len(shape) == 2 else 1)
-        begin, data = len(data), data + weights(count, state)
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, len(data)]}
-    text = json.dumps(header, separators=(",", ":")).encode()
+    state = [1]
+    tensors = {name: (shape, weights(shape[0] * (shape[1] if len(shape) == 2 else 1), state))
+               for name, shape in shapes.items()}
+    write_config(folder)
+    write_safetensors(folder / "model.safetensors", tensors)
+    write_config(torch_folder)
+    write_torch(torch_folder / "pytorch_model.bin", tensors)
+
+
+def write_config(folder):
     folder.mkdir(parents=True)
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
     config = {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": HIDDEN,
         "intermediate_size": INTERMEDIATE, "num_hidden_layers": 1, "num_attention_heads": HEADS,
@@ -61,6 +66,48 @@ def make_checkpoint(folder):
         "rope_theta": 10000.0, "tie_word_embeddings": False, "eos_token_id": 2,
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def write_safetensors(path, tensors):
+    header, data = {}, b""
+    for name, (shape, content) in tensors.items():
+        begin, data = len(data), data + content
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, len(data)]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def write_torch(path, tensors):
+    """As torch.save writes a state dict, down to the pickle's opcodes. The vectors are views of one storage, which has
+    more than they use."""
+    def text(string):
+        return b"X" + struct.pack("<I", len(string)) + string.encode()
+
+    def numbers(values):
+        return b"(" + b"".join(b"J" + struct.pack("<i", value) for value in values) + b"t"
+
+    slack = b"no tensor's byte"
+    shared = slack + slack.join(content for shape, content in tensors.values() if len(shape) == 1) + slack
+    storages, pickle, at = [shared], b"\x80\x02}(", len(slack)
+    for name, (shape, content) in tensors.items():
+        key, offset = (0, at) if len(shape) == 1 else (len(storages), 0)
+        if key == 0:
+            at += len(content) + len(slack)
+        else:
+            storages.append(content)
+        storage = b"(" + text("storage") + b"ctorch\nBFloat16Storage\n" + text(str(key)) + text("cpu")
+        storage += b"J" + struct.pack("<i", len(storages[key]) // 2) + b"tQ"
+        pickle += text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"J" + struct.pack("<i", offset // 2)
+        pickle += numbers(shape) + numbers(shape[1:] + [1]) + b"\x89ccollections\nOrderedDict\n)RtR"
+    with zipfile.ZipFile(path, "w") as archive:
+        def add(name, content):
+            archive.writestr(zipfile.ZipInfo("pytorch_model/" + name), content)
+
+        add("data.pkl", pickle + b"u.")
+        add("byteorder", b"little")
+        for key, content in enumerate(storages):
+            add(f"data/{key}", content)
+        add("version", b"3\n")
 
 
 def canonical(value):
@@ -93,6 +140,7 @@ def bad_manifests(store, folder):
     yield case("shard-listed-twice", "listed twice", lambda m: m["shards"].append(m["shards"][0]))
     yield case("short-digest", "64 hexadecimal digits", lambda m: m["shards"][0].update(sha256="00"))
     yield case("wrong-root-digest", "root digest", lambda m: m.update(root_digest="0" * 64))
+    yield case("unknown-source", "torch-zip", lambda m: m["source"]["files"][0].update(format="numpy"))
     yield case("tie-to-nothing", "not stored", lambda m: m["tied"].append({"name": "a", "target": "b"}))
 
 
@@ -227,10 +275,10 @@ def main():
     here = pathlib.Path(__file__).resolve().parent
     for folder in ("good", "bad"):
         shutil.rmtree(here / folder, ignore_errors=True)
-    make_checkpoint(here / "good/checkpoint")
-    for name, codec in CODECS.items():
+    make_checkpoints(here / "good/checkpoint", here / "good/torch-checkpoint")
+    for name, (source, codec) in STORES.items():
         store = here / f"good/{name}.lamina"
-        subprocess.run([sys.argv[1], here / "good/checkpoint", store, "--codec", codec, "--quiet"], check=True)
+        subprocess.run([sys.argv[1], here / "good" / source, store, "--codec", codec, "--quiet"], check=True)
     store = here / "good/store.lamina"
     cases = [*bad_manifests(store, here / "bad"), *bad_chunks(store), *damage(store)]
     (here / "cases.json").write_text(json.dumps(cases, indent=1) + "\n")
