@@ -3,10 +3,22 @@
 // gives the rounding errors of products.
 #include "strict_floats.h"
 
-#include "exponential.h"
+#include "hyperbolic.h"
 
 float lamina_expf(float x) {
     return lamina_exp_f32(x);
+}
+
+float lamina_tanhf(float x) {
+    return lamina_tanh_f32(x);
+}
+
+float lamina_erff(float x) {
+    return lamina_erf_f32(x);
+}
+
+float lamina_sigmoidf(float x) {
+    return lamina_sigmoid_f32(x);
 }
 
 // An unevaluated sum; |low| is at most half an ulp of high.

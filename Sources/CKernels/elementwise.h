@@ -1,62 +1,9 @@
-// Element-wise kernels, from multiplications and additions only. Plain loops over 16 lanes: the compiler turns them
-// into the vectors of the instruction set they are compiled for, and lanes never mix, so all results are the same.
+// Sums, products and rotations of vectors.
 #ifndef LAMINA_ELEMENTWISE_H
 #define LAMINA_ELEMENTWISE_H
 
-#include "exponential.h"
-
-enum { LAMINA_LANES = 16 };
-
-typedef struct lamina_lanes {
-    float lane[LAMINA_LANES];
-} lamina_lanes;
-
-#define LAMINA_EACH_LANE for (size_t i = 0; i < LAMINA_LANES; ++i)
-
-// Copying a block in before any of it is written lets input and output be the same array.
-LAMINA_INLINE lamina_lanes lamina_lanes_load(const float *source, size_t count) {
-    lamina_lanes lanes = {{0}};
-    if (count >= LAMINA_LANES) {
-        memcpy(&lanes, source, sizeof lanes);
-    } else {
-        memcpy(&lanes, source, count * sizeof *source);
-    }
-    return lanes;
-}
-
-LAMINA_INLINE void lamina_lanes_store(const lamina_lanes *lanes, float *target, size_t count) {
-    if (count >= LAMINA_LANES) {
-        memcpy(target, lanes, sizeof *lanes);
-    } else {
-        memcpy(target, lanes, count * sizeof *target);
-    }
-}
-
-// The fixed order of every sum over elements: halves added 8, 4, 2, 1.
-LAMINA_INLINE float lamina_lanes_sum(lamina_lanes lanes) {
-    for (size_t half = LAMINA_LANES / 2; half > 0; half /= 2) {
-        for (size_t i = 0; i < half; ++i) {
-            lanes.lane[i] += lanes.lane[i + half];
-        }
-    }
-    return lanes.lane[0];
-}
-
-static void rms_norm(const float *x, const float *weight, float epsilon, float *out, size_t count) {
-    lamina_lanes sums = {{0}};
-    for (size_t start = 0; start < count; start += LAMINA_LANES) {
-        const lamina_lanes block = lamina_lanes_load(x + start, count - start);
-        LAMINA_EACH_LANE sums.lane[i] += block.lane[i] * block.lane[i];
-    }
-    const float mean = lamina_lanes_sum(sums) / (float)count;
-    const float scale = 1.0f / sqrtf(mean + epsilon);
-    for (size_t start = 0; start < count; start += LAMINA_LANES) {
-        lamina_lanes block = lamina_lanes_load(x + start, count - start);
-        const lamina_lanes factor = lamina_lanes_load(weight + start, count - start);
-        LAMINA_EACH_LANE block.lane[i] = block.lane[i] * scale * factor.lane[i];
-        lamina_lanes_store(&block, out + start, count - start);
-    }
-}
+#include "hyperbolic.h"
+#include "lanes.h"
 
 static void add(const float *x, float *out, size_t count) {
     for (size_t start = 0; start < count; start += LAMINA_LANES) {
@@ -67,15 +14,28 @@ static void add(const float *x, float *out, size_t count) {
     }
 }
 
-static void silu_multiply(float *gate, const float *up, size_t count) {
+static void add_scaled(float factor, const float *x, float *y, size_t count) {
     for (size_t start = 0; start < count; start += LAMINA_LANES) {
-        lamina_lanes block = lamina_lanes_load(gate + start, count - start);
-        const lamina_lanes factor = lamina_lanes_load(up + start, count - start);
-        LAMINA_EACH_LANE {
-            const float value = block.lane[i];
-            block.lane[i] = value / (1.0f + lamina_exp_f32(-value)) * factor.lane[i];
-        }
-        lamina_lanes_store(&block, gate + start, count - start);
+        const lamina_lanes block = lamina_lanes_load(x + start, count - start);
+        lamina_lanes sum = lamina_lanes_load(y + start, count - start);
+        LAMINA_EACH_LANE sum.lane[i] = fmaf(factor, block.lane[i], sum.lane[i]);
+        lamina_lanes_store(&sum, y + start, count - start);
+    }
+}
+
+static void scale(float *x, float factor, size_t count) {
+    for (size_t start = 0; start < count; start += LAMINA_LANES) {
+        lamina_lanes block = lamina_lanes_load(x + start, count - start);
+        LAMINA_EACH_LANE block.lane[i] *= factor;
+        lamina_lanes_store(&block, x + start, count - start);
+    }
+}
+
+static void softcap(float *x, float cap, size_t count) {
+    for (size_t start = 0; start < count; start += LAMINA_LANES) {
+        lamina_lanes block = lamina_lanes_load(x + start, count - start);
+        LAMINA_EACH_LANE block.lane[i] = cap * lamina_tanh_f32(block.lane[i] / cap);
+        lamina_lanes_store(&block, x + start, count - start);
     }
 }
 
@@ -98,32 +58,22 @@ static void rope_half(float *head, const float *cosine, const float *sine, size_
     }
 }
 
-// Scores to weights, in place; `count` is a multiple of 16 and a position outside the window scores -inf.
-static void softmax(float *scores, size_t count) {
-    lamina_lanes maximum;
-    LAMINA_EACH_LANE maximum.lane[i] = -INFINITY;
-    for (size_t start = 0; start < count; start += LAMINA_LANES) {
-        const lamina_lanes block = lamina_lanes_load(scores + start, LAMINA_LANES);
-        LAMINA_EACH_LANE maximum.lane[i] = block.lane[i] > maximum.lane[i] ? block.lane[i] : maximum.lane[i];
+LAMINA_INLINE void rotate_pairs(float *pairs, const float *cosine, const float *sine, size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+        const float a = pairs[2 * i];
+        const float b = pairs[2 * i + 1];
+        pairs[2 * i] = a * cosine[i] - b * sine[i];
+        pairs[2 * i + 1] = b * cosine[i] + a * sine[i];
     }
-    float largest = maximum.lane[0];
-    LAMINA_EACH_LANE largest = maximum.lane[i] > largest ? maximum.lane[i] : largest;
+}
 
-    lamina_lanes sums = {{0}};
-    for (size_t start = 0; start < count; start += LAMINA_LANES) {
-        lamina_lanes block = lamina_lanes_load(scores + start, LAMINA_LANES);
-        LAMINA_EACH_LANE {
-            block.lane[i] = lamina_exp_f32(block.lane[i] - largest);
-            sums.lane[i] += block.lane[i];
-        }
-        lamina_lanes_store(&block, scores + start, LAMINA_LANES);
+static void rope_pairs(float *head, const float *restrict cosine, const float *restrict sine, size_t rotary) {
+    const size_t pairs = rotary / 2;
+    size_t start = 0;
+    for (; start + LAMINA_LANES <= pairs; start += LAMINA_LANES) {
+        rotate_pairs(head + 2 * start, cosine + start, sine + start, LAMINA_LANES);
     }
-    const float inverse = 1.0f / lamina_lanes_sum(sums);
-    for (size_t start = 0; start < count; start += LAMINA_LANES) {
-        lamina_lanes block = lamina_lanes_load(scores + start, LAMINA_LANES);
-        LAMINA_EACH_LANE block.lane[i] *= inverse;
-        lamina_lanes_store(&block, scores + start, LAMINA_LANES);
-    }
+    rotate_pairs(head + 2 * start, cosine + start, sine + start, pairs - start);
 }
 
 #endif

@@ -14,11 +14,6 @@ extern const lamina_kernels lamina_kernels_avx512;
 extern const lamina_kernels lamina_kernels_avx512_vbmi2;
 extern const lamina_kernels lamina_kernels_neon;
 
-// reference_tier.c, for the reference's table.
-size_t lamina_reference_encode_tier(const uint16_t *weights, size_t count, void *segment);
-bool lamina_reference_decode_tier(const void *segment, size_t size, uint16_t *weights, size_t count, void *scratch);
-bool lamina_reference_multiply_tier_panel(const lamina_panel_task *task, size_t size, void *scratch);
-
 // Kernel headers are compiled once into each instruction set's file; the compiler must fold their constant arguments
 // (weight type, tile size), which it only does for functions it inlines.
 #define LAMINA_INLINE static inline __attribute__((always_inline))

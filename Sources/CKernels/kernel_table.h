@@ -1,13 +1,19 @@
 // Last include of an instruction set's file: all kernels compiled for it, and their table.
-// Needs the definitions listed in panel_product.h, panel_layout.h, tier_decode.h and tier_encode.h, and
+// Needs the definitions listed in panel_product.h, panel_layout.h, kv_layout.h, attention.h, tier_decode.h and
+// tier_encode.h, and
 //   KERNEL_TABLE, KERNEL_ISA        name of the table and its lamina_isa
 #ifndef LAMINA_KERNEL_TABLE_H
 #define LAMINA_KERNEL_TABLE_H
 
+#include "activations.h"
 #include "attention.h"
 #include "elementwise.h"
+#include "float8.h"
+#include "kv_store.h"
+#include "norms.h"
 #include "panel_layout.h"
 #include "panel_product.h"
+#include "panel_rows.h"
 #include "planes.h"
 #include "tier_encode.h"
 #include "tier_product.h"
@@ -21,16 +27,26 @@ const lamina_kernels KERNEL_TABLE = {
     .merge_f16 = merge_f16,
     .split_f32 = split_f32,
     .merge_f32 = merge_f32,
-    .pack_panel = {pack_panel_bf16, pack_panel_f16, pack_panel_f32},
-    .unpack_panel = {unpack_panel_bf16, unpack_panel_f16, unpack_panel_f32},
+    .pack_panel = {pack_panel_bf16, pack_panel_f16, pack_panel_f32, pack_panel_f8, pack_panel_f8},
+    .unpack_panel = {unpack_panel_bf16, unpack_panel_f16, unpack_panel_f32, unpack_panel_f8, unpack_panel_f8},
+    .panel_rows = panel_rows,
     .encode_tier = encode_tier,
     .decode_tier = decode_tier,
     .multiply_tier_panel = multiply_tier_panel,
     .widen = {widen_bf16, widen_f16, widen_f32},
+    .widen_f8 = widen_f8,
     .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
+    .activate = activate,
+    .activate_multiply = activate_multiply,
     .add = add,
-    .silu_multiply = silu_multiply,
+    .add_scaled = add_scaled,
+    .scale = scale,
+    .softcap = softcap,
     .rope_half = rope_half,
+    .rope_pairs = rope_pairs,
+    .store_key = store_key,
+    .store_value = store_value,
     .attend = attend,
 };
 

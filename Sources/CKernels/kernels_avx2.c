@@ -20,6 +20,7 @@ enum {
     VECTOR_LANES = 8,
     SINGLE_COLUMN_ROWS = 64,
     TILE_ROWS = 16,
+    ATTENTION_CHAINS = 8,
 };
 
 LAMINA_INLINE vector vector_set(float value) {
@@ -42,6 +43,10 @@ LAMINA_INLINE vector vector_fma(vector a, vector b, vector sum) {
     return _mm256_fmadd_ps(a, b, sum);
 }
 
+LAMINA_INLINE vector vector_mul(vector a, vector b) {
+    return _mm256_mul_ps(a, b);
+}
+
 LAMINA_INLINE vector vector_load_bf16_even(const uint16_t *pairs) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i *)(const void *)pairs), 16));
 }
@@ -53,6 +58,19 @@ LAMINA_INLINE vector vector_load_bf16_odd(const uint16_t *pairs) {
 
 LAMINA_INLINE vector vector_load_f16(const uint16_t *source) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)source));
+}
+
+LAMINA_INLINE vector vector_set_f16(const uint16_t *source) {
+    return _mm256_cvtph_ps(_mm_set1_epi16((int16_t)*source));
+}
+
+LAMINA_INLINE vector vector_load_bf16(const uint16_t *source) {
+    const __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)source));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+}
+
+LAMINA_INLINE vector vector_load_i8(const int8_t *source) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)source)));
 }
 
 // 8 x 8 words: pairs of rows, then pairs of pairs inside each half, then the halves.

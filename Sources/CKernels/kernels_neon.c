@@ -13,6 +13,7 @@ enum {
     VECTOR_LANES = 4,
     SINGLE_COLUMN_ROWS = 64,
     TILE_ROWS = 16,
+    ATTENTION_CHAINS = 16,
 };
 
 LAMINA_INLINE vector vector_set(float value) {
@@ -35,6 +36,10 @@ LAMINA_INLINE vector vector_fma(vector a, vector b, vector sum) {
     return vfmaq_f32(sum, a, b);
 }
 
+LAMINA_INLINE vector vector_mul(vector a, vector b) {
+    return vmulq_f32(a, b);
+}
+
 LAMINA_INLINE vector vector_load_bf16_even(const uint16_t *pairs) {
     return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_u16(vld1q_u16(pairs)), 16));
 }
@@ -45,6 +50,21 @@ LAMINA_INLINE vector vector_load_bf16_odd(const uint16_t *pairs) {
 
 LAMINA_INLINE vector vector_load_f16(const uint16_t *source) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(source)));
+}
+
+LAMINA_INLINE vector vector_set_f16(const uint16_t *source) {
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_dup_u16(source)));
+}
+
+LAMINA_INLINE vector vector_load_bf16(const uint16_t *source) {
+    return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(source), 16));
+}
+
+LAMINA_INLINE vector vector_load_i8(const int8_t *source) {
+    int32_t bytes;
+    memcpy(&bytes, source, sizeof bytes);
+    const int16x8_t wide = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(bytes)));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
 }
 
 // 4 x 4 words.

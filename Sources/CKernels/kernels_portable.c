@@ -9,6 +9,7 @@ enum {
     VECTOR_LANES = 1,
     SINGLE_COLUMN_ROWS = 4,
     TILE_ROWS = 4,
+    ATTENTION_CHAINS = 8,
 };
 
 LAMINA_INLINE vector vector_set(float value) {
@@ -31,6 +32,10 @@ LAMINA_INLINE vector vector_fma(vector a, vector b, vector sum) {
     return fmaf(a, b, sum);
 }
 
+LAMINA_INLINE vector vector_mul(vector a, vector b) {
+    return a * b;
+}
+
 LAMINA_INLINE vector vector_load_bf16_even(const uint16_t *pairs) {
     return lamina_float_from_bf16(pairs[0]);
 }
@@ -41,6 +46,18 @@ LAMINA_INLINE vector vector_load_bf16_odd(const uint16_t *pairs) {
 
 LAMINA_INLINE vector vector_load_f16(const uint16_t *source) {
     return lamina_float_from_f16(*source);
+}
+
+LAMINA_INLINE vector vector_set_f16(const uint16_t *source) {
+    return lamina_float_from_f16(*source);
+}
+
+LAMINA_INLINE vector vector_load_bf16(const uint16_t *source) {
+    return lamina_float_from_bf16(*source);
+}
+
+LAMINA_INLINE vector vector_load_i8(const int8_t *source) {
+    return (float)*source;
 }
 
 static void transpose_block(const uint8_t *source, size_t source_stride, uint8_t *target, size_t target_stride) {

@@ -1,5 +1,5 @@
 // Row-major rows into a panel and back. BF16 pairs and F32 words are both 32-bit words, so both are one transpose of
-// 16 x 16 words; F16 goes through the same transpose as pairs of k and is then taken apart.
+// 16 x 16 words; F16 and bytes go through the same transpose as two or four k at once, which are then taken apart.
 // Compiled once per instruction set, after this is defined:
 //   transpose_block(source, source_stride, target, target_stride)   16 x 16 words, strides in bytes
 #ifndef LAMINA_PANEL_LAYOUT_H
@@ -123,40 +123,73 @@ static void unpack_panel_f32(const void *panel, size_t width, size_t rows, size_
     unpack_words(panel, width, rows, k_count * 4, target, row_stride * 4);
 }
 
-static void pack_panel_f16(const void *source, size_t row_stride, size_t rows, size_t width, size_t k_count,
-                           void *panel) {
-    uint16_t *target = panel;
-    for (size_t byte = 0; byte < k_count * 2; byte += BLOCK_BYTES) {
+LAMINA_INLINE void store_part(size_t size, uint8_t *target, uint32_t word, size_t part) {
+    const uint32_t value = word >> (part * 8 * size);
+    if (size == 1) {
+        *target = (uint8_t)value;
+    } else {
+        *(uint16_t *)(void *)target = (uint16_t)value;
+    }
+}
+
+LAMINA_INLINE uint32_t load_part(size_t size, const uint8_t *source, size_t part) {
+    const uint32_t value = size == 1 ? *source : *(const uint16_t *)(const void *)source;
+    return value << (part * 8 * size);
+}
+
+// `size` is 1 or 2: bytes of an element, of which a word holds WORD / size neighbours in k.
+LAMINA_INLINE void pack_parts(size_t size, const uint8_t *source, size_t stride, size_t rows, size_t width,
+                              size_t row_bytes, uint8_t *panel) {
+    for (size_t byte = 0; byte < row_bytes; byte += BLOCK_BYTES) {
         for (size_t row = 0; row < width; row += BLOCK) {
-            const matrix_block block = matrix_block_at(row, rows, byte, k_count * 2);
+            const matrix_block block = matrix_block_at(row, rows, byte, row_bytes);
             word_block turned;
-            read_block(source, row_stride * 2, block, turned);
-            uint16_t *out = target + byte / 2 * width + row;
-            for (size_t k = 0; k * 2 < block.bytes; ++k) {
+            read_block(source, stride, block, turned);
+            uint8_t *target = panel + byte * width + row * size;
+            for (size_t k = 0; k * size < block.bytes; ++k) {
                 for (size_t i = 0; i < BLOCK; ++i) {
-                    out[k * width + i] = (uint16_t)(turned[k / 2][i] >> (k % 2 * 16));
+                    store_part(size, target + (k * width + i) * size, turned[k * size / WORD][i], k % (WORD / size));
                 }
             }
         }
     }
 }
 
-static void unpack_panel_f16(const void *panel, size_t width, size_t rows, size_t k_count, void *target,
-                             size_t row_stride) {
-    const uint16_t *source = panel;
-    for (size_t byte = 0; byte < k_count * 2; byte += BLOCK_BYTES) {
+LAMINA_INLINE void unpack_parts(size_t size, const uint8_t *panel, size_t width, size_t rows, size_t row_bytes,
+                                uint8_t *target, size_t stride) {
+    for (size_t byte = 0; byte < row_bytes; byte += BLOCK_BYTES) {
         for (size_t row = 0; row < rows; row += BLOCK) {
-            const matrix_block block = matrix_block_at(row, rows, byte, k_count * 2);
-            const uint16_t *in = source + byte / 2 * width + row;
+            const matrix_block block = matrix_block_at(row, rows, byte, row_bytes);
+            const uint8_t *source = panel + byte * width + row * size;
             word_block turned = {{0}};
-            for (size_t k = 0; k * 2 < block.bytes; ++k) {
+            for (size_t k = 0; k * size < block.bytes; ++k) {
                 for (size_t i = 0; i < BLOCK; ++i) {
-                    turned[k / 2][i] |= (uint32_t)in[k * width + i] << (k % 2 * 16);
+                    turned[k * size / WORD][i] |= load_part(size, source + (k * width + i) * size, k % (WORD / size));
                 }
             }
-            write_block(turned, target, row_stride * 2, block);
+            write_block(turned, target, stride, block);
         }
     }
+}
+
+static void pack_panel_f16(const void *source, size_t row_stride, size_t rows, size_t width, size_t k_count,
+                           void *panel) {
+    pack_parts(2, source, row_stride * 2, rows, width, k_count * 2, panel);
+}
+
+static void unpack_panel_f16(const void *panel, size_t width, size_t rows, size_t k_count, void *target,
+                             size_t row_stride) {
+    unpack_parts(2, panel, width, rows, k_count * 2, target, row_stride * 2);
+}
+
+static void pack_panel_f8(const void *source, size_t row_stride, size_t rows, size_t width, size_t k_count,
+                          void *panel) {
+    pack_parts(1, source, row_stride, rows, width, k_count, panel);
+}
+
+static void unpack_panel_f8(const void *panel, size_t width, size_t rows, size_t k_count, void *target,
+                            size_t row_stride) {
+    unpack_parts(1, panel, width, rows, k_count, target, row_stride);
 }
 
 #endif

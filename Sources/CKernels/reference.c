@@ -1,17 +1,57 @@
 // The slow, obvious version of every kernel: one element after the other, straight from the definitions in
-// lamina_kernels.h. Nothing here is shared with the fast kernels except lamina_expf and the exact f16 conversion.
+// lamina_kernels.h. Nothing of the reference is shared with the fast kernels except lamina_expf, lamina_tanhf,
+// lamina_erff and the exact f16 conversion.
 #include "strict_floats.h"
 
-#include "internal.h"
+#include "reference.h"
+
+static float e4m3_value(uint8_t code) {
+    const int exponent = code >> 3 & 15;
+    const int mantissa = code & 7;
+    if (exponent == 15 && mantissa == 7) {
+        return NAN;
+    }
+    const double magnitude = exponent == 0 ? ldexp(mantissa, -9) : ldexp(8 + mantissa, exponent - 10);
+    return (float)(code & 0x80 ? -magnitude : magnitude);
+}
+
+static float e5m2_value(uint8_t code) {
+    const int exponent = code >> 2 & 31;
+    const int mantissa = code & 3;
+    if (exponent == 31 && mantissa != 0) {
+        return NAN;
+    }
+    const double finite = exponent == 0 ? ldexp(mantissa, -16) : ldexp(4 + mantissa, exponent - 17);
+    const double magnitude = exponent == 31 ? INFINITY : finite;
+    return (float)(code & 0x80 ? -magnitude : magnitude);
+}
+
+// k values stored for k_count of them.
+static size_t stored_k(lamina_weight_type type, size_t k_count) {
+    return type == LAMINA_WEIGHT_BF16 ? (k_count + 1) / 2 * 2 : k_count;
+}
+
+static size_t word_index(lamina_weight_type type, size_t width, size_t k, size_t row) {
+    return type == LAMINA_WEIGHT_BF16 ? k / 2 * 2 * width + 2 * row + k % 2 : k * width + row;
+}
+
+static size_t word_size(lamina_weight_type type) {
+    switch (type) {
+    case LAMINA_WEIGHT_F32: return 4;
+    case LAMINA_WEIGHT_BF16:
+    case LAMINA_WEIGHT_F16: return 2;
+    default: return 1;
+    }
+}
 
 static float weight_at(lamina_weight_type type, const void *panel, size_t width, size_t k, size_t row) {
+    const size_t index = word_index(type, width, k, row);
     switch (type) {
-    case LAMINA_WEIGHT_BF16: {
-        const uint16_t *words = panel;
-        return lamina_float_from_bf16(words[k / 2 * 2 * width + 2 * row + k % 2]);
-    }
-    case LAMINA_WEIGHT_F16: return lamina_float_from_f16(((const uint16_t *)panel)[k * width + row]);
-    default: return ((const float *)panel)[k * width + row];
+    case LAMINA_WEIGHT_BF16: return lamina_float_from_bf16(((const uint16_t *)panel)[index]);
+    case LAMINA_WEIGHT_F16: return lamina_float_from_f16(((const uint16_t *)panel)[index]);
+    case LAMINA_WEIGHT_F32: return ((const float *)panel)[index];
+    case LAMINA_WEIGHT_E4M3: return e4m3_value(((const uint8_t *)panel)[index]);
+    default: return e5m2_value(((const uint8_t *)panel)[index]);
     }
 }
 
@@ -93,19 +133,6 @@ static void merge_f32(const uint8_t *const planes[4], uint32_t *weights, size_t 
     }
 }
 
-// k values stored for k_count of them.
-static size_t stored_k(lamina_weight_type type, size_t k_count) {
-    return type == LAMINA_WEIGHT_BF16 ? (k_count + 1) / 2 * 2 : k_count;
-}
-
-static size_t word_index(lamina_weight_type type, size_t width, size_t k, size_t row) {
-    return type == LAMINA_WEIGHT_BF16 ? k / 2 * 2 * width + 2 * row + k % 2 : k * width + row;
-}
-
-static size_t word_size(lamina_weight_type type) {
-    return type == LAMINA_WEIGHT_F32 ? 4 : 2;
-}
-
 static void pack_panel(lamina_weight_type type, const void *source, size_t row_stride, size_t rows, size_t width,
                        size_t k_count, void *panel) {
     const size_t size = word_size(type);
@@ -142,6 +169,17 @@ static void unpack_panel(lamina_weight_type type, const void *panel, size_t widt
 PACKING(bf16, LAMINA_WEIGHT_BF16)
 PACKING(f16, LAMINA_WEIGHT_F16)
 PACKING(f32, LAMINA_WEIGHT_F32)
+PACKING(e4m3, LAMINA_WEIGHT_E4M3)
+PACKING(e5m2, LAMINA_WEIGHT_E5M2)
+
+static void panel_rows(lamina_weight_type type, const void *panel, size_t width, size_t row_begin, size_t row_count,
+                       size_t k_count, float *out, size_t out_stride) {
+    for (size_t row = 0; row < row_count; ++row) {
+        for (size_t k = 0; k < k_count; ++k) {
+            out[row * out_stride + k] = weight_at(type, panel, width, k, row_begin + row);
+        }
+    }
+}
 
 static void widen_bf16(const void *source, float *target, size_t count) {
     for (size_t i = 0; i < count; ++i) {
@@ -161,83 +199,9 @@ static void widen_f32(const void *source, float *target, size_t count) {
     }
 }
 
-static float sum_of_16(float *sums) {
-    for (size_t i = 0; i < 8; ++i) sums[i] += sums[i + 8];
-    for (size_t i = 0; i < 4; ++i) sums[i] += sums[i + 4];
-    for (size_t i = 0; i < 2; ++i) sums[i] += sums[i + 2];
-    return sums[0] + sums[1];
-}
-
-static void rms_norm(const float *x, const float *weight, float epsilon, float *out, size_t count) {
-    float sums[16] = {0};
+static void widen_f8(lamina_weight_type type, const uint8_t *source, float scale, float *target, size_t count) {
     for (size_t i = 0; i < count; ++i) {
-        const float square = x[i] * x[i];
-        sums[i % 16] += square;
-    }
-    const float scale = 1.0f / sqrtf(sum_of_16(sums) / (float)count + epsilon);
-    for (size_t i = 0; i < count; ++i) {
-        out[i] = x[i] * scale * weight[i];
-    }
-}
-
-static void add(const float *x, float *out, size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-        out[i] += x[i];
-    }
-}
-
-static void silu_multiply(float *gate, const float *up, size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-        gate[i] = gate[i] / (1.0f + lamina_expf(-gate[i])) * up[i];
-    }
-}
-
-static void rope_half(float *head, const float *cosine, const float *sine, size_t rotary) {
-    const size_t half = rotary / 2;
-    for (size_t i = 0; i < half; ++i) {
-        const float a = head[i];
-        const float b = head[i + half];
-        head[i] = a * cosine[i] - b * sine[i];
-        head[i + half] = b * cosine[i] + a * sine[i];
-    }
-}
-
-static float score_at(const lamina_attention_task *task, const float *query, size_t position) {
-    float chain = 0;
-    for (size_t d = 0; d < task->head_dim; ++d) {
-        const size_t block = position / LAMINA_KEY_BLOCK;
-        const size_t lane = position % LAMINA_KEY_BLOCK;
-        chain = fmaf(query[d], task->keys[(block * task->head_dim + d) * LAMINA_KEY_BLOCK + lane], chain);
-    }
-    return chain * task->scale;
-}
-
-static void attend_query(const lamina_attention_task *task, const float *query, float *scores, float *output) {
-    float maximum = -INFINITY;
-    for (size_t position = task->first; position < task->count; ++position) {
-        scores[position] = score_at(task, query, position);
-        maximum = scores[position] > maximum ? scores[position] : maximum;
-    }
-    float sums[16] = {0};
-    for (size_t position = task->first; position < task->count; ++position) {
-        scores[position] = lamina_expf(scores[position] - maximum);
-        sums[position % 16] += scores[position];
-    }
-    const float inverse = 1.0f / sum_of_16(sums);
-    for (size_t d = 0; d < task->head_dim; ++d) {
-        float chain = 0;
-        for (size_t position = task->first; position < task->count; ++position) {
-            const float weight = scores[position] * inverse;
-            chain = fmaf(weight, task->values[position * task->head_dim + d], chain);
-        }
-        output[d] = chain;
-    }
-}
-
-static void attend(const lamina_attention_task *task) {
-    for (size_t query = 0; query < task->queries; ++query) {
-        attend_query(task, task->query + query * task->head_dim, task->scores + query * task->score_stride,
-                     task->output + query * task->head_dim);
+        target[i] = (type == LAMINA_WEIGHT_E4M3 ? e4m3_value(source[i]) : e5m2_value(source[i])) * scale;
     }
 }
 
@@ -250,17 +214,27 @@ static const lamina_kernels reference = {
     .merge_f16 = merge_f16,
     .split_f32 = split_f32,
     .merge_f32 = merge_f32,
-    .pack_panel = {pack_panel_bf16, pack_panel_f16, pack_panel_f32},
-    .unpack_panel = {unpack_panel_bf16, unpack_panel_f16, unpack_panel_f32},
+    .pack_panel = {pack_panel_bf16, pack_panel_f16, pack_panel_f32, pack_panel_e4m3, pack_panel_e5m2},
+    .unpack_panel = {unpack_panel_bf16, unpack_panel_f16, unpack_panel_f32, unpack_panel_e4m3, unpack_panel_e5m2},
+    .panel_rows = panel_rows,
     .encode_tier = lamina_reference_encode_tier,
     .decode_tier = lamina_reference_decode_tier,
     .multiply_tier_panel = lamina_reference_multiply_tier_panel,
     .widen = {widen_bf16, widen_f16, widen_f32},
-    .rms_norm = rms_norm,
-    .add = add,
-    .silu_multiply = silu_multiply,
-    .rope_half = rope_half,
-    .attend = attend,
+    .widen_f8 = widen_f8,
+    .rms_norm = lamina_reference_rms_norm,
+    .layer_norm = lamina_reference_layer_norm,
+    .activate = lamina_reference_activate,
+    .activate_multiply = lamina_reference_activate_multiply,
+    .add = lamina_reference_add,
+    .add_scaled = lamina_reference_add_scaled,
+    .scale = lamina_reference_scale,
+    .softcap = lamina_reference_softcap,
+    .rope_half = lamina_reference_rope_half,
+    .rope_pairs = lamina_reference_rope_pairs,
+    .store_key = lamina_reference_store_key,
+    .store_value = lamina_reference_store_value,
+    .attend = lamina_reference_attend,
 };
 
 const lamina_kernels *lamina_kernels_reference(void) {

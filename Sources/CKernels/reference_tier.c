@@ -1,7 +1,7 @@
 // The slow, obvious version of the exp-tier kernels: one symbol after the other, straight from formats/shard.md.
 #include "strict_floats.h"
 
-#include "internal.h"
+#include "reference.h"
 
 #include <stdlib.h>
 

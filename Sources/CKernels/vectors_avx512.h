@@ -13,6 +13,7 @@ enum {
     VECTOR_LANES = 16,
     SINGLE_COLUMN_ROWS = 64,
     TILE_ROWS = 64,
+    ATTENTION_CHAINS = 16,
 };
 
 LAMINA_INLINE vector vector_set(float value) {
@@ -35,6 +36,10 @@ LAMINA_INLINE vector vector_fma(vector a, vector b, vector sum) {
     return _mm512_fmadd_ps(a, b, sum);
 }
 
+LAMINA_INLINE vector vector_mul(vector a, vector b) {
+    return _mm512_mul_ps(a, b);
+}
+
 LAMINA_INLINE vector vector_bf16_even(vector_words pairs) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
 }
@@ -53,6 +58,19 @@ LAMINA_INLINE vector vector_load_bf16_odd(const uint16_t *pairs) {
 
 LAMINA_INLINE vector vector_load_f16(const uint16_t *source) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)source));
+}
+
+LAMINA_INLINE vector vector_set_f16(const uint16_t *source) {
+    return _mm512_cvtph_ps(_mm256_set1_epi16((int16_t)*source));
+}
+
+LAMINA_INLINE vector vector_load_bf16(const uint16_t *source) {
+    const __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)source));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
+}
+
+LAMINA_INLINE vector vector_load_i8(const int8_t *source) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)source)));
 }
 
 // Pairs of rows, pairs of pairs inside each quarter, then the quarters (0x88: even ones, 0xdd: odd ones) twice.

@@ -22,13 +22,14 @@ struct ConversionPlanner {
 
     /// The plan, and what the user should know. Throws `.malformed`, `.missing`, `.io`.
     func plan() throws(LaminaError) -> (plan: ConversionPlan, notes: [String]) {
-        let (architecture, config) = try Architectures.detect(config: checkpoint.config, file: checkpoint.configPath)
+        let (architecture, definition) = try Architectures.detect(
+            config: checkpoint.config, file: checkpoint.configPath)
         var notes = checkpoint.warnings
         let places = checkpoint.files.indices.flatMap { file in
             checkpoint.files[file].tensors.map { (file: file, tensor: $0) }
         }
         let layers = try LayerPlan(
-            architecture: architecture, config: config,
+            architecture: architecture, definition,
             tensors: places.map {
                 CheckpointTensor(name: $0.tensor.name, dtype: $0.tensor.dtype, shape: $0.tensor.shape)
             },

@@ -52,25 +52,31 @@ public final class InferenceSession {
             ? try HeadScores(vocabulary: config.vocabularySize, columns: memory.columns) : nil
         let vectors = try ResidentVectors(plan, kernels: kernels)
         let activations = try Activations(widths: plan.widths, columns: memory.columns)
-        let cache = try KeyValueCache(config, positions: capacities)
-        let workers = try InferenceSession.workers(setup, cache: cache)
+        let cache = try KeyValueCache(
+            plan.keyValues, sequences: sequences, type: session.options.keyValueType, kernels: kernels)
+        let angles = try RopeAngles(
+            config.ropes,
+            sequences.map { sequence in config.ropes.map { Rope($0, promptLength: sequence.promptTokens) } },
+            columns: memory.columns)
+        let workers = try InferenceSession.workers(setup)
         prefetcher = try setup.prefetcher()
         do throws(LaminaError) {
             lookup = try EmbeddingLookup(
                 plan, keptBytes: memory.embeddingBytes, slots: memory.lookupSlots, backend: prefetcher.backend,
                 kernels: kernels)
-            let products = ChunkProducts(
-                plan, session.requests, kernels: kernels, activations: activations, prefetcher: prefetcher,
+            let products = try ChunkProducts(
+                plan, session.requests, kernels: kernels, activations: activations, vectors: vectors,
+                prefetcher: prefetcher,
                 residents: setup.residents, decoded: setup.decoded)
             let work = WorkPlan(
                 plan, requestOfChunk: session.requests.requestOfChunk, slots: session.slotCount,
                 threads: session.options.threads,
                 isStreamed: { session.isStreamed[session.requests.requestOfChunk[$0]] })
+            let steps = ColumnSteps(
+                plan: plan, kernels: kernels, vectors: vectors, activations: activations, angles: angles, cache: cache)
             runner = try PassRunner(
-                plan, work, config, kernels: kernels, vectors: vectors,
-                ropes: sequences.map { Rope(config.rope, promptLength: $0.promptTokens) }, workers: workers,
-                activations: activations, cache: cache, products: products, logitsRows: sequences.count,
-                prefetcher: prefetcher)
+                plan, work, config, kernels: kernels, steps: steps, workers: workers, products: products,
+                logitsRows: sequences.count, prefetcher: prefetcher)
         } catch {
             prefetcher.stop()
             throw error
@@ -81,17 +87,17 @@ public final class InferenceSession {
 
     // MARK: Preparing
 
-    private static func workers(
-        _ setup: SessionSetup, cache: KeyValueCache
-    ) throws(LaminaError) -> [Worker] {
+    private static func workers(_ setup: SessionSetup) throws(LaminaError) -> [Worker] {
         let session = setup.session
         var workers: [Worker] = []
         for _ in 0..<session.options.threads {
             workers.append(
                 try Worker(
                     decodedBytes: session.stream.scratchBytes(keepsDecoded: setup.decoded != nil),
-                    positions: cache.capacities.max() ?? 0, queries: AttentionHeads.mostQueries(session.model.config),
-                    panelColumns: session.workload.isScoring ? session.memory.columns : 0, kernels: session.kernels))
+                    scores: session.stream.scoreRows(session.workload),
+                    rowFloats: session.stream.rowFloats,
+                    panelColumns: session.workload.isScoring || session.stream.panelBytesPerColumn > 0
+                        ? session.memory.columns : 0, kernels: session.kernels))
         }
         return workers
     }
@@ -173,7 +179,7 @@ public final class InferenceSession {
             let layerEnd: (Int) -> Void = { layer in
                 guard wantsProbes else { return }
                 for column in 0..<(end - next) {
-                    let residual = self.runner.activations.column(.residual, column)
+                    let residual = self.runner.activations.column(StreamPlan.residual, column)
                     result.probes[layer].add(
                         UnsafeBufferPointer(start: residual, count: self.model.config.hiddenSize))
                 }
@@ -230,12 +236,16 @@ public final class InferenceSession {
         func average(_ part: KeyPath<Worker.Seconds, Double>) -> Double {
             runner.workers.reduce(0) { $0 + $1.seconds[keyPath: part] } / Double(runner.workers.count)
         }
+        let hasExperts = !plan.requests.experts.layers.isEmpty
+        let (experts, perPass) = (reading.experts, UInt64(max(1, passes)))
         return SessionStatistics(
             bytesRead: reading.bytes + lookup.statistics.bytes,
             readSeconds: reading.seconds + lookup.statistics.seconds, waitSeconds: average(\.wait),
             checkSeconds: average(\.check), decodeSeconds: average(\.decode), computeSeconds: average(\.compute),
             passes: passes, residentBytes: plan.residentBytes, keepsDecoded: plan.memory.keepsDecoded,
-            passBytes: plan.requests.bytesPerPass, streamedBytes: plan.streamedBytes, columns: plan.memory.columns,
+            passBytes: plan.requests.denseByteCount + Int((experts.hitBytes + experts.missBytes) / perPass),
+            streamedBytes: plan.streamedDenseBytes + Int(experts.missBytes / perPass),
+            experts: hasExperts ? experts : nil, columns: plan.memory.columns,
             ringBytes: plan.slotBytes * plan.slotCount, requestBytes: plan.requests.slotBytes,
             readMode: prefetcher.mode, readDepth: prefetcher.depth, budgetBytes: plan.budget,
             plannedBytes: plan.memory.totalBytes, minimumBytes: plan.memory.minimumBytes)

@@ -9,11 +9,42 @@ public struct SessionOptions: Sendable {
     /// Requests in flight; `nil` to find out, where enough will be read.
     public var readDepth: Int?
 
-    public init(threads: Int, memoryBytes: Int? = nil, readMode: ReadMode? = nil, readDepth: Int? = nil) {
+    /// How keys and values are kept; the only choice here that changes results.
+    public var keyValueType: KeyValueType
+
+    public init(
+        threads: Int, memoryBytes: Int? = nil, readMode: ReadMode? = nil, readDepth: Int? = nil,
+        keyValueType: KeyValueType = .f32
+    ) {
         self.threads = threads
         self.memoryBytes = memoryBytes
         self.readMode = readMode
         self.readDepth = readDepth
+        self.keyValueType = keyValueType
+    }
+}
+
+/// What became of the experts that passes wanted, each counted once per layer and pass.
+public struct ExpertStatistics: Sendable, Equatable {
+    /// Experts that were in memory already.
+    public private(set) var hits = 0
+    /// Experts that had to be read.
+    public private(set) var misses = 0
+    /// Stored bytes of these and those.
+    public private(set) var hitBytes: UInt64 = 0
+    public private(set) var missBytes: UInt64 = 0
+
+    /// The share of wanted experts that were in memory; `nil` if none were wanted.
+    public var hitRate: Double? { hits + misses == 0 ? nil : Double(hits) / Double(hits + misses) }
+
+    mutating func count(_ place: ExpertPlace, bytes: Int) {
+        if place == .cached {
+            hits += 1
+            hitBytes += UInt64(bytes)
+        } else {
+            misses += 1
+            missBytes += UInt64(bytes)
+        }
     }
 }
 
@@ -31,12 +62,15 @@ public struct SessionStatistics: Sendable {
     public var computeSeconds: Double
     /// Passes over the weights so far.
     public var passes: Int
-    /// Bytes of weights kept in memory, decoded or as stored, and of all chunks of a pass as stored.
+    /// Bytes of weights kept in memory, decoded or as stored, places for experts included.
     public var residentBytes: Int
     public var keepsDecoded: Bool
+    /// Stored bytes of the weights that a pass uses, and those of them that it reads from the disk, once what stays in
+    /// memory has been read. With experts it is those that were routed, on average over the passes so far.
     public var passBytes: Int
-    /// Bytes read from the disk in each pass.
     public var streamedBytes: Int
+    /// `nil` for dense models.
+    public var experts: ExpertStatistics?
     /// Columns per pass, bytes of the read-ahead ring, of a request at most.
     public var columns: Int
     public var ringBytes: Int
@@ -51,4 +85,6 @@ public struct SessionStatistics: Sendable {
 
     /// The share of a pass's bytes that need not be read again.
     public var hitRate: Double { passBytes == 0 ? 1 : 1 - Double(streamedBytes) / Double(passBytes) }
+    /// The share of wanted experts that were in memory; `nil` for dense models and before the first pass.
+    public var expertHitRate: Double? { experts.flatMap(\.hitRate) }
 }

@@ -14,10 +14,10 @@ public struct SessionPlan {
     let budget: Int
     let memory: MemoryPlan
     let requests: RequestPlan
-    /// Which requests are read in every pass.
+    /// Which requests are read in every pass, or, of experts, may be read again.
     let isStreamed: [Bool]
-    /// Bytes read in every pass, and bytes of weights that stay in memory.
-    let streamedBytes: Int
+    /// Bytes read in every pass, experts apart, and bytes of weights that stay in memory, with places for experts.
+    let streamedDenseBytes: Int
     let residentBytes: Int
     /// The ring of slots for requests that do not stay in memory as they are.
     let slotBytes: Int
@@ -46,7 +46,8 @@ public struct SessionPlan {
         try self.init(model, workload, options, kernels: kernels, stream: stream, used: used())
     }
 
-    private init(
+    /// The same for a plan that has been compiled, and checked options.
+    init(
         _ model: StoredModel, _ workload: Workload, _ options: SessionOptions, kernels: KernelTable,
         stream: StreamPlan, used: Int
     ) throws(LaminaError) {
@@ -61,12 +62,18 @@ public struct SessionPlan {
             SessionPlan.demand(stream, model.config, workload, options, kernels: kernels, used: used), budget: budget)
         requests = RequestPlan(stream, targetBytes: memory.requestBytes)
         let (offsets, byteCount) = Residents.choose(
-            requests.requests.map(\.byteCount), budget: memory.keepsDecoded ? 0 : memory.residentBytes)
-        residentBytes = memory.keepsDecoded ? memory.residentBytes : byteCount
+            requests.residableSizes, budget: memory.keepsDecoded ? 0 : memory.residentBytes)
+        residentBytes = memory.keepsDecoded ? memory.residentBytes : byteCount + memory.expertBytes
+        var isKept = offsets.map { $0 >= 0 }
+        for layer in requests.experts.layers where layer.experts.count <= memory.expertSlots {
+            for request in layer.requests { isKept[request] = true }
+        }
         let keepsDecoded = memory.keepsDecoded
-        isStreamed = offsets.map { $0 < 0 && !keepsDecoded }
-        streamedBytes = zip(requests.requests, isStreamed).reduce(0) { $0 + ($1.1 ? $1.0.byteCount : 0) }
-        let throughRing = zip(requests.requests, offsets).filter { $1 < 0 }.map(\.0.byteCount)
+        isStreamed = isKept.map { !$0 && !keepsDecoded }
+        streamedDenseBytes = zip(requests.requests, isStreamed).reduce(0) { sum, request in
+            sum + (request.1 && request.0.expert == nil ? request.0.byteCount : 0)
+        }
+        let throughRing = zip(requests.requests, isKept).filter { !$1 }.map(\.0.byteCount)
         slotBytes = throughRing.reduce(AlignedBuffer.alignment, max)
         slotCount = max(1, min(memory.ringBytes / slotBytes, throughRing.count))
     }
@@ -101,28 +108,32 @@ public struct SessionPlan {
         kernels: KernelTable, used: Int
     ) throws(LaminaError) -> MemoryPlan.Demand {
         let sequences = workload.sequences
-        let longest = sequences.reduce(0) { max($0, KeyValueCache.capacity($1.positions)) }
-        let cacheBytes = try KeyValueCache.byteCount(config, positions: sequences.map(\.positions))
+        let cacheBytes = try KeyValueCache.byteCount(
+            plan.keyValues, sequences: sequences, type: options.keyValueType)
         let isDecodedFaster = plan.isDecodedFaster(kernels)
         let worker = Worker.memoryBytes(
-            decodedBytes: plan.scratchBytes(keepsDecoded: isDecodedFaster), positions: longest,
-            queries: AttentionHeads.mostQueries(config))
+            decodedBytes: plan.scratchBytes(keepsDecoded: isDecodedFaster), scores: plan.scoreRows(workload),
+            rowFloats: plan.rowFloats)
         let floats = [plan.vectorFloats, Checked.product([sequences.count, PassRunner.logitsStride(config)])]
-        var perColumn = Activations.bytesPerColumn(widths: plan.widths) + 4 * config.rope.dimension
+        var perColumn =
+            Activations.bytesPerColumn(widths: plan.widths) + RopeAngles.bytesPerColumn(config.ropes)
+            + Router.bytesPerColumn(plan) + plan.panelBytesPerColumn * options.threads
         if workload.isScoring {
-            perColumn += HeadScores.bytesPerColumn(vocabulary: config.vocabularySize) + 256 * options.threads
+            perColumn += HeadScores.bytesPerColumn(vocabulary: config.vocabularySize)
+            if plan.panelBytesPerColumn == 0 { perColumn += Worker.panelBytesPerColumn * options.threads }
         }
         guard let vectors = floats[0], let logits = floats[1], let floatBytes = Checked.product([vectors + logits, 4]),
             let needed = Checked.add(cacheBytes, options.threads * worker + floatBytes)
         else {
             throw LaminaError(.limit, "--ctx", "the context is too long to keep its keys and values in memory")
         }
+        let requests = RequestPlan(plan, targetBytes: RequestPlan.wantedBytes)
         return MemoryPlan.Demand(
             used: used, fixed: needed + EmbeddingLookup.memoryBytes(plan) + plan.bookkeepingBytes, perColumn: perColumn,
             wantedColumns: max(1, workload.promptTokens), laterPasses: workload.laterSteps,
-            chunkBytes: plan.largestChunkBytes,
-            passBytes: RequestPlan(plan, targetBytes: RequestPlan.wantedBytes).bytesPerPass,
-            decodedPassBytes: plan.decodedBytesPerPass, isDecodedFaster: isDecodedFaster,
+            chunkBytes: plan.largestChunkBytes, passBytes: requests.denseByteCount,
+            decodedPassBytes: plan.decodedBytesPerPass, expertCounts: requests.experts.counts,
+            largestExpertBytes: requests.experts.largestByteCount, isDecodedFaster: isDecodedFaster,
             lookupBytes: EmbeddingLookup.slotBytes(plan), embeddingBytes: EmbeddingLookup.keepableBytes(plan))
     }
 }

@@ -7,6 +7,7 @@ struct SessionSetup {
     let session: SessionPlan
     let residents: Residents?
     let decoded: DecodedChunks?
+    let experts: ExpertCache?
 
     /// Where reads need a thread each and nothing says how many: as many as kept a disk busy (Benchmarks/RESULTS.md,
     /// "Reader").
@@ -20,7 +21,10 @@ struct SessionSetup {
         residents =
             memory.keepsDecoded || memory.residentBytes == 0
             ? nil
-            : try Residents(sizes: session.requests.requests.map(\.byteCount), budget: memory.residentBytes)
+            : try Residents(sizes: session.requests.residableSizes, budget: memory.residentBytes)
+        experts =
+            memory.expertSlots == 0
+            ? nil : try ExpertCache(session.requests.experts, slotsPerLayer: memory.expertSlots)
     }
 
     /// What will read ahead, once started.
@@ -34,7 +38,7 @@ struct SessionSetup {
             options: ReaderOptions(
                 mode: session.options.readMode, depth: session.options.readDepth,
                 threads: session.options.readDepth ?? SessionSetup.readerThreads),
-            memory: session.ring)
+            memory: session.ring, experts: requests.experts, cache: experts)
     }
 
     private var schedule: [PassSchedule] {
@@ -70,6 +74,8 @@ extension StreamPlan {
         let isMultipliedAsStored = matrices.allSatisfy { matrix in
             matrix.planeCount == 1 && matrix.tensor.chunks.allSatisfy { $0.encoding != .zstd }
         }
-        return isMultipliedAsStored && !keepsDecoded ? 64 : largestDecodedBytes
+        // What is needed row by row is decoded a panel at a time.
+        return isMultipliedAsStored && !keepsDecoded
+            ? max(64, rowFloats * MemoryLayout<Float>.stride) : largestDecodedBytes
     }
 }

@@ -5,7 +5,8 @@ import TensorCore
 public struct StoredModel: Sendable {
     public let store: Store
     public let architecture: Architecture
-    public let config: ModelConfig
+    public let definition: ModelDefinition
+    public var config: ModelConfig { definition.config }
 
     /// Throws `.malformed` for a config that is wrong or not supported, or a store that lacks a layer or a tensor;
     /// `.damaged` and `.io` for files that cannot be read as written.
@@ -24,7 +25,7 @@ public struct StoredModel: Sendable {
         guard let object = document.object else {
             throw LaminaError(.malformed, file, "not a JSON object", found: document.summary)
         }
-        (architecture, config) = try Architectures.detect(config: object, file: file)
+        (architecture, definition) = try Architectures.detect(config: object, file: file)
         guard architecture.name == store.manifest.architecture else {
             throw LaminaError(
                 .malformed, store.location(of: Manifest.fileName), "the manifest and config.json disagree",
@@ -44,10 +45,12 @@ public struct StoredModel: Sendable {
 
     /// The table's rows per layer name, in the order of a pass.
     var expectedTensors: [(layer: String, rules: [TensorRule])] {
-        let rules = architecture.tensors(config)
+        let rules = definition.tensors
         var expected = [("embedding", rules.filter { $0.place == .embedding })]
         let perLayer = rules.filter { $0.place == .layer }
-        for layer in 0..<config.layerCount { expected.append((String(layer), perLayer)) }
+        for layer in 0..<config.layerCount {
+            expected.append((String(layer), perLayer.filter { $0.applies(to: layer) }))
+        }
         expected.append(("head", rules.filter { $0.place == .head }))
         return expected
     }
@@ -64,15 +67,28 @@ public struct StoredModel: Sendable {
             guard let shard = shards[layer] else {
                 throw LaminaError(.malformed, manifestFile, "the store lacks this layer", layer: layer)
             }
+            let tensors = Dictionary(shard.tensors.map { ($0.storedName, $0) }, uniquingKeysWith: { first, _ in first })
             for rule in rules {
-                guard let tensor = shard.tensors.first(where: { $0.storedName.utf8.elementsEqual(rule.name.utf8) })
-                else {
-                    guard rule.isRequired else { continue }
+                guard let tensor = tensors[rule.name] else {
                     throw LaminaError(
                         .malformed, manifestFile, "the store lacks this tensor", layer: layer, tensor: rule.name)
                 }
                 try StoredModel.check(tensor, rule, file: manifestFile, layer: layer)
+                guard tensor.dtype == .float8E4M3 else { continue }
+                try checkFloat8(rule, scales: tensors[rule.name + Float8Blocks.scaleSuffix], layer: layer)
             }
+        }
+    }
+
+    private func checkFloat8(
+        _ rule: TensorRule, scales: Manifest.Tensor?, layer: String
+    ) throws(LaminaError) {
+        let shape = definition.float8Blocks?.scaleShape(rule.shape)
+        guard let scales, let shape, scales.shape == shape, scales.dtype == .float32, scales.layout == .rows else {
+            throw LaminaError(
+                .malformed, store.location(of: Manifest.fileName), "the FP8 matrix lacks its scales",
+                expected: shape.map { "F32 \($0)" } ?? "a config.json that says how weights were quantized",
+                layer: layer, tensor: rule.name + Float8Blocks.scaleSuffix)
         }
     }
 
@@ -89,7 +105,7 @@ public struct StoredModel: Sendable {
                 .malformed, file, "the tensor has the wrong layout", expected: rule.layout.name,
                 found: tensor.layout.name, layer: layer, tensor: tensor.name)
         }
-        guard WeightType(tensor.dtype) != nil else {
+        guard WeightType(tensor.dtype) != nil, tensor.dtype != .float8E4M3 || rule.mayBeFloat8 else {
             throw LaminaError(
                 .malformed, file, "cannot compute with this dtype", expected: "BF16, F16 or F32",
                 found: tensor.dtype.rawValue, layer: layer, tensor: tensor.name)

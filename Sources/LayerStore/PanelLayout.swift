@@ -2,8 +2,8 @@ import CKernels
 import TensorCore
 
 extension lamina_kernels {
-    /// Lays `rows` source rows out as one panel `width` rows wide. `dtype` is BF16, FP16 or FP32: the plan and the
-    /// header reader let no other into panels.
+    /// Lays `rows` source rows out as one panel `width` rows wide. `dtype` is one of those that
+    /// fit panels: the plan and the header reader let no other into them.
     public func pack(
         _ dtype: DType, _ source: UnsafeRawPointer, stride: Int, rows: Int, width: Int, columns: Int,
         into panel: UnsafeMutableRawPointer
@@ -11,6 +11,7 @@ extension lamina_kernels {
         switch dtype {
         case .bfloat16: pack_panel.0?(source, stride, rows, width, columns, panel)
         case .float16: pack_panel.1?(source, stride, rows, width, columns, panel)
+        case .float8E4M3, .float8E5M2: pack_panel.3?(source, stride, rows, width, columns, panel)
         default: pack_panel.2?(source, stride, rows, width, columns, panel)
         }
     }
@@ -23,6 +24,7 @@ extension lamina_kernels {
         switch dtype {
         case .bfloat16: unpack_panel.0?(panel, width, rows, columns, target, stride)
         case .float16: unpack_panel.1?(panel, width, rows, columns, target, stride)
+        case .float8E4M3, .float8E5M2: unpack_panel.3?(panel, width, rows, columns, target, stride)
         default: unpack_panel.2?(panel, width, rows, columns, target, stride)
         }
     }
@@ -30,5 +32,10 @@ extension lamina_kernels {
 
 extension DType {
     /// Whether matrices of this type can be laid out as panels.
-    public var fitsPanels: Bool { self == .bfloat16 || self == .float16 || self == .float32 }
+    public var fitsPanels: Bool {
+        switch self {
+        case .bfloat16, .float16, .float32, .float8E4M3, .float8E5M2: true
+        default: false
+        }
+    }
 }

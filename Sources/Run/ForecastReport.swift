@@ -18,6 +18,9 @@ struct ForecastReport {
     private let streamedBytes: Int
     private let residentShare: Double
     private let keepsDecoded: Bool
+    /// Bytes of all weights, of which an expert model needs a part for a token.
+    private let weightBytes: Int
+    private let hasExperts: Bool
 
     /// Measures what `session`, which is about to begin, needs. Throws as `SessionPlan.forecastForRun`.
     init(_ session: inout SessionPlan, step: Step, measuresCompute: Bool) throws(LaminaError) {
@@ -27,17 +30,21 @@ struct ForecastReport {
         streamedBytes = session.streamedPassBytes
         residentShare = session.residentShare
         keepsDecoded = session.keepsDecoded
+        weightBytes = session.weightBytes
+        hasExperts = session.experts != nil
     }
 
     /// Lines before the first token.
     var announcement: String {
-        let all = formattedBytes(passBytes)
+        let all = formattedBytes(weightBytes)
         guard forecast.stepCount > 0 else { return "weights: \(all), for the prompt only\n" }
         let share = formatted(100 * residentShare, decimals: 0)
         var lines = [
             streamedBytes == 0
                 ? "weights: all \(all) stay in memory\(keepsDecoded ? ", decoded" : "")"
-                : "weights: \(share) % of \(all) stay in memory, "
+                : (hasExperts
+                    ? "weights: \(all), \(formattedBytes(passBytes)) of them for a token, \(share) % of that in memory, "
+                    : "weights: \(share) % of \(all) stay in memory, ")
                     + "\(formattedBytes(UInt64(forecast.bytesPerStep))) to read per \(step.rawValue)"
         ]
         var parts: [String] = []

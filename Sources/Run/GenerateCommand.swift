@@ -25,7 +25,8 @@ struct GenerateCommand: ToolCommand {
             "disk_bytes_per_second", "disk_seconds", "compute_seconds", "seconds_per_token", \
             "measured_seconds_per_token", "error" (forecast by measured, less 1), "achieved_disk_bytes_per_second", \
             "error_at_achieved_rate" (of a forecast with that rate)}; null where it is not known: the disk is measured \
-            only where much is to be read.
+            only where much is to be read. "timings" has "hit_rate", the share of a pass's bytes that was in memory, and \
+            "expert_hit_rate", that of the experts that tokens were sent to; null for a model without experts.
 
             Examples:
               lamina-run smollm2.lamina --prompt "The capital of France is" --max-tokens 20

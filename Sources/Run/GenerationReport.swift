@@ -55,10 +55,16 @@ struct GenerationReport {
             "generation_bytes": JSONValue(generationBytes),
             "generation_read_seconds": JSONValue(generationReadSeconds), "bytes_per_token": JSONValue(bytesPerToken),
             "pass_bytes": JSONValue(statistics.passBytes), "resident_bytes": JSONValue(statistics.residentBytes),
-            "hit_rate": JSONValue(statistics.hitRate), "peak_memory_bytes": JSONValue(lamina_peak_resident_bytes()),
+            "hit_rate": JSONValue(statistics.hitRate),
+            "expert_hit_rate": JSONValue(optional: statistics.expertHitRate),
+            "peak_memory_bytes": JSONValue(lamina_peak_resident_bytes()),
             "isa": .string(String(cString: lamina_isa_name(kernels.pointee.isa))), "threads": JSONValue(threads),
             "io_mode": .string(statistics.readMode.rawValue), "io_depth": JSONValue(statistics.readDepth),
         ]
+    }
+
+    private func expertText(_ statistics: SessionStatistics) -> String {
+        statistics.expertHitRate.map { ", \(formatted(100 * $0, decimals: 0)) % of the experts" } ?? ""
     }
 
     /// Lines for people.
@@ -71,7 +77,7 @@ struct GenerationReport {
             "read: \(formattedBytes(UInt64(bytesPerToken))) per token, \(formattedBytes(statistics.bytesRead)) in all "
                 + "in \(formattedDuration(statistics.readSeconds)) (\(statistics.readMode.rawValue), "
                 + "\(statistics.readDepth) in flight); \(formatted(100 * statistics.hitRate, decimals: 0)) % of a pass "
-                + "from memory",
+                + "from memory" + expertText(statistics),
             "threads: waited \(formattedDuration(statistics.waitSeconds)), checked "
                 + "\(formattedDuration(statistics.checkSeconds)), decoded "
                 + "\(formattedDuration(statistics.decodeSeconds)), multiplied "

@@ -17,7 +17,9 @@ struct PlanCommand: ToolCommand {
 
             With --json one object: "model", "memory_bytes" (the budget), "minimum_bytes", "planned_bytes", \
             "ring_bytes", "kv_cache_bytes", "columns" (tokens per pass of a prompt), "pass_bytes", "resident_bytes" (as \
-            they are kept), "streamed_bytes_per_pass", "bytes_per_token", "resident_share", "keeps_decoded", "disk" \
+            they are kept), "streamed_bytes_per_pass", "bytes_per_token", "resident_share", "keeps_decoded", \
+            "weight_bytes" (of all weights), "experts" null or {"layers", "count" (of a layer), "per_token", "bytes", \
+            "bytes_per_token", "dense_bytes" (of weights that every token uses), "cache_bytes", "cached_share"}, "disk" \
             {"bytes_per_second", "mode", "depth"} or null where no file is large enough to measure, "compute" \
             {"threads", "isa", "products": [{"dtype", "coding", "weight_bytes_per_second" (decoded, one column), \
             "flops": [{"columns", "per_second"}]}], "checked_bytes_per_second", "attention_seconds_per_score", \

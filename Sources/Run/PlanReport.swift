@@ -21,7 +21,7 @@ struct PlanReport {
 
     /// A table.
     var text: String {
-        let lines = weightLines + memoryLines + rateLines + timeLines + [""] + sweepLines
+        let lines = weightLines + expertLines + memoryLines + rateLines + timeLines + [""] + sweepLines
         return lines.map { $0 + "\n" }.joined()
     }
 
@@ -46,6 +46,22 @@ struct PlanReport {
                 "reads",
                 "\(formattedBytes(UInt64(forecast.bytesPerStep))) per token, "
                     + "\(formattedBytes(UInt64(forecast.totalBytes))) for the whole run"),
+        ]
+    }
+
+    /// What is read by every token, and what only where it is sent; nothing for dense models.
+    private var expertLines: [String] {
+        guard let experts = session.experts else { return [] }
+        let routed = formatted(100 * Double(experts.bytesPerToken) / Double(max(1, experts.bytes)), decimals: 1)
+        return [
+            line(
+                "experts",
+                "\(experts.perToken) of \(experts.count) for a token in each of \(experts.layers) layers, "
+                    + "\(formattedBytes(experts.bytesPerToken)) or \(routed) % of \(formattedBytes(experts.bytes))"),
+            line(
+                "",
+                "\(formatted(100 * experts.cachedShare, decimals: 0)) % of them in memory; "
+                    + "\(formattedBytes(session.denseBytes)) of other weights are for every token"),
         ]
     }
 
@@ -138,6 +154,7 @@ struct PlanReport {
             "streamed_bytes_per_pass": JSONValue(session.streamedPassBytes),
             "bytes_per_token": JSONValue(UInt64(forecast.bytesPerStep)),
             "resident_share": JSONValue(session.residentShare), "keeps_decoded": .bool(session.keepsDecoded),
+            "weight_bytes": JSONValue(session.weightBytes), "experts": expertJSON,
             "disk": diskJSON, "compute": computeJSON,
             "decode": [
                 "seconds_per_token": JSONValue(optional: step.seconds), "disk_seconds": JSONValue(optional: step.disk),
@@ -149,6 +166,16 @@ struct PlanReport {
                 "compute_seconds": JSONValue(optional: prefill.compute),
             ],
             "batch": batchJSON, "sweep": .array(sweep.map(PlanReport.json)),
+        ]
+    }
+
+    private var expertJSON: JSONValue {
+        guard let experts = session.experts else { return .null }
+        return [
+            "layers": JSONValue(experts.layers), "count": JSONValue(experts.count),
+            "per_token": JSONValue(experts.perToken), "bytes": JSONValue(experts.bytes),
+            "bytes_per_token": JSONValue(experts.bytesPerToken), "dense_bytes": JSONValue(session.denseBytes),
+            "cache_bytes": JSONValue(experts.cacheBytes), "cached_share": JSONValue(experts.cachedShare),
         ]
     }
 

@@ -4,7 +4,7 @@ import CommandLineSupport
 import Inference
 import TensorCore
 
-/// Threads, memory and context: what changes speed and never results.
+/// Threads, memory and context: what changes speed, and, but for the type of keys and values, never results.
 struct ResourceOptions: ParsableArguments {
     @Option(name: [.short, .long], help: "Threads that compute. Default: all processors.")
     var threads: Int?
@@ -33,6 +33,13 @@ struct ResourceOptions: ParsableArguments {
         name: .customLong("io-depth"),
         help: ArgumentHelp("Requests in flight, 1 to 32. Default: found by a short probe.", valueName: "n"))
     var readDepth: Int?
+
+    @Option(
+        name: .customLong("kv-type"),
+        help: ArgumentHelp(
+            "How keys and values are kept: f32, f16, bf16 or q8 (a quarter of f32); all but f32 round them.",
+            valueName: "type"))
+    var keyValueType = KeyValueType.f32
 
     func validate() throws {
         if let readDepth, !(1...32).contains(readDepth) {
@@ -76,9 +83,12 @@ struct ResourceOptions: ParsableArguments {
     /// What a session is told.
     var session: SessionOptions {
         SessionOptions(
-            threads: threadCount, memoryBytes: memory?.bytes, readMode: readMode.mode, readDepth: readDepth)
+            threads: threadCount, memoryBytes: memory?.bytes, readMode: readMode.mode, readDepth: readDepth,
+            keyValueType: keyValueType)
     }
 }
+
+extension KeyValueType: ExpressibleByArgument {}
 
 /// `--io`: a way to read, or the best one that works.
 struct ReadModeChoice: ExpressibleByArgument {

@@ -39,6 +39,47 @@ import Testing
         #expect(lamina_expf(.leastNonzeroMagnitude) == 1)
     }
 
+    /// The largest error over every `step`th float of `range` and its mirror, in ulp of the result.
+    private static func worst(
+        _ function: (Float) -> Float, _ exact: (Double) -> Double, _ range: ClosedRange<Float>, step: UInt32
+    ) -> Double {
+        var worst = 0.0
+        for pattern in stride(from: range.lowerBound.bitPattern, through: range.upperBound.bitPattern, by: Int(step)) {
+            for x in [Float(bitPattern: pattern), -Float(bitPattern: pattern)] {
+                let expected = exact(Double(x))
+                let ulp = max(Double(Float(expected).ulp), Double(Float.leastNonzeroMagnitude))
+                worst = max(worst, abs(Double(function(x)) - expected) / ulp)
+            }
+        }
+        return worst
+    }
+
+    @Test func tanhAndErfAreWithinOneAndAHalfUlp() {
+        for (range, step): (ClosedRange<Float>, UInt32) in [
+            (0...0x1p-12, 9_973), (0x1p-12...0x1p-3, 331), (0x1p-3...12, 97),
+        ] {
+            #expect(Self.worst(lamina_tanhf, tanh, range, step: step) < 1.5)
+            #expect(Self.worst(lamina_erff, erf, range, step: step) < 1.5)
+        }
+    }
+
+    @Test func tanhAndErfAtTheEdges() {
+        for function in [lamina_tanhf, lamina_erff] {
+            #expect(function(0).bitPattern == 0 && function(-0.0).bitPattern == 0x8000_0000)
+            #expect(function(.infinity) == 1 && function(-.infinity) == -1 && function(.nan).isNaN)
+            #expect(function(.greatestFiniteMagnitude) == 1 && function(-30) == -1 && function(89) == 1)
+            #expect(function(.leastNonzeroMagnitude) == .leastNonzeroMagnitude)
+        }
+        #expect(lamina_erff(3.5) < 1 && lamina_tanhf(8.5) < 1)
+    }
+
+    @Test func sigmoidIsWithinTwoAndAHalfUlp() {
+        let exact: (Double) -> Double = { 1 / (1 + exp(-$0)) }
+        #expect(Self.worst(lamina_sigmoidf, exact, 0...87, step: 997) < 2.5)
+        #expect(lamina_sigmoidf(0) == 0.5 && lamina_sigmoidf(40) == 1 && lamina_sigmoidf(-89).bitPattern == 0)
+        #expect(lamina_sigmoidf(.infinity) == 1 && lamina_sigmoidf(-.infinity) == 0 && lamina_sigmoidf(.nan).isNaN)
+    }
+
     @Test(arguments: [1.0, 100, 1e5, 2_147_483_647])
     func sineAndCosineAreWithinTwoUlp(range: Double) {
         var generator = SeededGenerator(seed: 31)

@@ -40,6 +40,11 @@ enum WeightType: UInt32, CaseIterable, Sendable {
         }
     }
 
+    /// Of functions that bytes have, too.
+    private func choose<Function>(_ functions: (Function, Function, Function, Function, Function)) -> Function {
+        choose((functions.0, functions.1, functions.2))
+    }
+
     func multiply(_ kernels: lamina_kernels) -> Multiply { choose(kernels.multiply_panel)! }
     func pack(_ kernels: lamina_kernels) -> Pack { choose(kernels.pack_panel)! }
     func unpack(_ kernels: lamina_kernels) -> Unpack { choose(kernels.unpack_panel)! }

@@ -28,22 +28,28 @@ struct BadConfig: Sendable, CustomTestStringConvertible {
     }
 
     @Test func readsTypedValuesAndDefaults() throws {
-        let (architecture, config) = try Architectures.detect(config: try Self.config(), file: "config.json")
+        let (architecture, model) = try Architectures.detect(config: try Self.config(), file: "config.json")
         #expect(architecture.name == "llama")
-        #expect(config.headDimension == 16)
-        #expect(config.keyValueWidth == 32)
-        #expect(config.normEpsilon == 1e-5)
-        #expect(config.endTokens == [2, 5])
-        #expect(config.rope == RopeSettings(base: 10_000, dimension: 16, scaling: .none, maximumPositions: 2048))
-        #expect(!config.tiesEmbeddings && !config.hasAttentionBias && !config.hasFeedForwardBias)
+        #expect(model.config.endTokens == [2, 5])
+        #expect(
+            model.config.ropes == [RopeSettings(base: 10_000, dimension: 16, scaling: .none, maximumPositions: 2048)])
+        let shapes = Dictionary(uniqueKeysWithValues: model.tensors.map { ($0.name, $0.shape) })
+        #expect(shapes["model.layers.*.self_attn.k_proj.weight"] == Shape([32, 64]))
+        #expect(shapes["lm_head.weight"] == Shape([320, 64]))
+        #expect(model.ties.isEmpty && !shapes.keys.contains { $0.hasSuffix(".bias") })
+        guard case .norm(let norm, _, _, _, _) = model.network.layers[0].first else {
+            Issue.record("a layer begins with something else than a norm")
+            return
+        }
+        #expect(norm == .rootMeanSquare(1e-5))
     }
 
     @Test func absentKeysMeanWhatTheyMeantWhenPublished() throws {
         var members = Self.good.filter { $0.key != "num_key_value_heads" && $0.key != "max_position_embeddings" }
         members.append(("max_sequence_length", 512))
-        let (_, config) = try Architectures.detect(config: JSONObject(members), file: "config.json")
-        #expect(config.keyValueHeadCount == 4)
-        #expect(config.maximumPositions == 512)
+        let (_, model) = try Architectures.detect(config: JSONObject(members), file: "config.json")
+        #expect(model.tensors.contains { $0.name.hasSuffix("k_proj.weight") && $0.shape == Shape([64, 64]) })
+        #expect(model.config.maximumPositions == 512)
     }
 
     @Test func architecturesAloneSuffice() throws {
@@ -82,7 +88,7 @@ struct BadConfig: Sendable, CustomTestStringConvertible {
         BadConfig(key: "tie_word_embeddings", value: "2"),
         BadConfig(key: "rope_theta", value: "0"),
         BadConfig(key: "rope_scaling", value: "[1]"),
-        BadConfig(key: "rope_scaling", value: "{\"type\": \"su\"}", mentions: "llama3"),
+        BadConfig(key: "rope_scaling", value: "{\"type\": \"xpos\"}", mentions: "llama3"),
         BadConfig(key: "rope_scaling", value: "{\"type\": \"linear\"}", mentions: "rope_scaling.factor"),
         BadConfig(
             key: "rope_scaling", value: "{\"type\": \"linear\", \"factor\": 0.5}", mentions: "rope_scaling.factor"),
@@ -98,7 +104,7 @@ struct BadConfig: Sendable, CustomTestStringConvertible {
         BadConfig(
             key: "rope_scaling", value: "{\"rope_type\": \"yarn\", \"factor\": 4, \"beta_fast\": 0.5}",
             mentions: "beta_fast"),
-        BadConfig(key: "rope_parameters", value: "{\"rope_type\": \"longrope\"}", mentions: "longrope"),
+        BadConfig(key: "rope_parameters", value: "{\"rope_type\": \"longrope\"}", mentions: "short_factor"),
         BadConfig(key: "max_position_embeddings", value: "0"),
         BadConfig(key: "eos_token_id", value: "320", mentions: "320"),
         BadConfig(key: "eos_token_id", value: "[2, \"x\"]"),
@@ -121,6 +127,6 @@ struct BadConfig: Sendable, CustomTestStringConvertible {
 
     @Test func dynamicScalingReachesBeyondThePretrainedPositions() throws {
         let object = try Self.config(changing: "rope_scaling", to: "{\"type\": \"dynamic\", \"factor\": 2.5}")
-        #expect(try Architectures.detect(config: object, file: "").config.maximumPositions == 5120)
+        #expect(try Architectures.detect(config: object, file: "").definition.config.maximumPositions > 1 << 20)
     }
 }

@@ -27,7 +27,7 @@ import Testing
         try lookup.fill(tokens, activations) { _ in nil }
         #expect(read > 0 && lookup.statistics.bytes == (keptBytes > 0 ? read : 2 * read))
         return tokens.indices.map {
-            Array(UnsafeBufferPointer(start: activations.column(.residual, $0), count: 35))
+            Array(UnsafeBufferPointer(start: activations.column(StreamPlan.residual, $0), count: 35))
         }
     }
 

@@ -50,6 +50,8 @@ struct RequestFixture {
     var names: [String] = []
     /// The last file stands for the head.
     var bodyRequestCount = 0
+    /// None unless declared.
+    var experts = ExpertRequests()
 
     /// Joins neighbouring chunks up to `targetBytes`.
     init(
@@ -90,12 +92,12 @@ struct RequestFixture {
 
     func prefetcher(
         _ schedule: [PassSchedule], slots: Int, options: ReaderOptions = ReaderOptions(), residents: Residents? = nil,
-        readsOnce: Bool = false, memory: UntouchedMemory? = nil
+        readsOnce: Bool = false, memory: UntouchedMemory? = nil, cache: ExpertCache? = nil
     ) throws -> Prefetcher {
         let prefetcher = try Prefetcher(
             files: files, requests: requests, names: names, bodyRequestCount: bodyRequestCount, schedule: schedule,
             slotBytes: slotBytes, slotCount: slots, residents: residents, readsOnce: readsOnce, options: options,
-            memory: memory)
+            memory: memory, experts: experts, cache: cache)
         prefetcher.start()
         return prefetcher
     }

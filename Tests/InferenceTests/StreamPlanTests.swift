@@ -31,6 +31,7 @@ import Testing
                 case .multiply: "multiply"
                 case .attend: "attend"
                 case .layerEnd: "end"
+                case .headProduct, .route, .experts: "of other families"
                 }
             }
             let expected = [

@@ -27,11 +27,11 @@ struct TinyStore {
         members.append(("tie_word_embeddings", .bool(isTied)))
         let object = JSONObject(members)
         let configBytes = JSONValue.object(object).canonicalBytes()
-        let (architecture, modelConfig) = try Architectures.detect(config: object, file: "config.json")
-        let rules = architecture.tensors(modelConfig)
+        let (architecture, definition) = try Architectures.detect(config: object, file: "config.json")
+        let rules = definition.tensors
         var generator = SeededGenerator(seed: 7)
         var shards: [Manifest.Shard] = []
-        let layers = ["embedding"] + (0..<modelConfig.layerCount).map(String.init) + ["head"]
+        let layers = ["embedding"] + (0..<definition.config.layerCount).map(String.init) + ["head"]
         for (index, layer) in layers.enumerated() {
             let place: TensorRule.Place = index == 0 ? .embedding : index == layers.count - 1 ? .head : .layer
             let shard = Shard(

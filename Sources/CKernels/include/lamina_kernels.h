@@ -35,6 +35,10 @@ typedef enum lamina_weight_type {
     LAMINA_WEIGHT_BF16 = 0,  // panel64, pairs: word(k, r) at (k/2)*2*width + 2*r + (k%2)
     LAMINA_WEIGHT_F16 = 1,   // panel64: word(k, r) at k*width + r
     LAMINA_WEIGHT_F32 = 2,   // panel64: word(k, r) at k*width + r
+    // Bytes, panel64: byte(k, r) at k*width + r. They carry scales of their own, so no kernel multiplies them: they are
+    // widened first.
+    LAMINA_WEIGHT_E4M3 = 3,  // no infinities; 0x7f and 0xff are NaN; up to 448
+    LAMINA_WEIGHT_E5M2 = 4,  // the upper byte of an f16
 } lamina_weight_type;
 
 // k values per chain; a chunk that splits k begins at a multiple of it.
@@ -68,26 +72,77 @@ typedef struct lamina_panel_task {
 // Most bytes a segment of `count` words takes.
 size_t lamina_tier_bound(size_t count);
 
+// ---- keys and values --------------------------------------------------------------------------------------
+
+// How keys and values are kept. What is stored is widened to f32, exactly, wherever it is used.
+typedef enum lamina_kv_type {
+    LAMINA_KV_F32 = 0,
+    LAMINA_KV_F16 = 1,   // rounded to nearest, ties to even; magnitudes above 65504, infinity included, become 65504
+    LAMINA_KV_BF16 = 2,  // rounded to nearest, ties to even; what rounds beyond the range becomes infinite
+    // One f16 scale for every 32 dimensions of a position (the last may be fewer): m / 127 in f32, then rounded as for
+    // F16, m their largest magnitude. Codes are bytes -127 to 127: x / scale in f32, clamped to that, then rounded to
+    // nearest, ties to even; 0 if the scale is 0. The value is code * scale, which f32 holds exactly. A NaN among them
+    // makes the scale NaN and the codes 0.
+    LAMINA_KV_Q8 = 3,
+} lamina_kv_type;
+
+// Positions per block of a cache. A cache is a ring of blocks: position p lies in block (p / 16) % ring_blocks.
+#define LAMINA_KV_BLOCK 16
+// Dimensions that share a scale of Q8.
+#define LAMINA_KV_GROUP 32
+
+// A block of keys is [dimension][16] elements, so that lanes are positions; a block of values is [16][dimension]
+// elements, so that lanes are dimensions. Q8 has its scales behind them: [groups][16] of keys, [16][groups] of values,
+// groups = dimension / 32 rounded up.
+// Bytes of a block of keys or of values of `dimension` dimensions, a multiple of 64.
+size_t lamina_kv_block_bytes(lamina_kv_type type, size_t dimension);
+
 // ---- attention --------------------------------------------------------------------------------------------
 
-// Positions per block of the key cache: keys are stored [position/16][head_dim][16] so that lanes are positions.
-#define LAMINA_KEY_BLOCK 16
 // Most query heads in a task: the keys and values they share are then loaded once for all of them.
 #define LAMINA_ATTENTION_QUERIES 4
 
+// Query i attends to the positions first..<count of one KV head.
+// Scores: one fma chain over rising dimensions from +0, times `scale`; if softcap > 0 then
+// softcap * tanh(score / softcap), tanh as lamina_tanhf; if there are slopes then
+// score + slope * (position - query_position), a product and a sum.
+// Weights: exp(score - maximum), exp as lamina_expf; their sum in 16 partial sums (position p adds to p % 16, rising p,
+// then halves added 8, 4, 2, 1); each times 1 / sum.
+// Output: one fma chain over rising positions from +0 of weight and value. Without `values` the value of a position is
+// the beginning of its key, and the output has 16 such chains (position p in chain p % 16, halves added 8, 4, 2, 1).
+// No bit depends on ring_blocks, or on which queries share a task.
 typedef struct lamina_attention_task {
-    const float *query;   // [queries][head_dim]
-    size_t queries;       // 1 to LAMINA_ATTENTION_QUERIES
-    const float *keys;    // one KV head's cache: [blocks][head_dim][16]
-    const float *values;  // one KV head's cache: [positions][head_dim]
-    size_t head_dim;
-    size_t first;         // attend to positions first..<count
+    lamina_kv_type type;
+    const float *query;     // query i: head_dim values at query + i * query_stride
+    size_t query_stride;
+    size_t queries;         // 1 to LAMINA_ATTENTION_QUERIES
+    const void *keys;       // [ring_blocks] blocks of keys
+    const void *values;     // [ring_blocks] blocks of values, or NULL: each value is the beginning of its key
+    size_t ring_blocks;     // at least the blocks that first..<count touches
+    size_t head_dim;        // of queries and keys
+    size_t value_dim;       // of values and outputs; without `values` at most head_dim
+    size_t first;           // < count
     size_t count;
-    float scale;          // scores are (chain over head_dim of fma(q, k)) * scale
-    float *scores;        // scratch, [queries][score_stride]
-    size_t score_stride;  // floats, at least count rounded up to 16
-    float *output;        // [queries][head_dim]
+    float scale;
+    float softcap;          // 0: none
+    const float *slopes;    // [queries] of ALiBi, or NULL
+    size_t query_position;  // less than 2^31 from every position attended to; matters only with slopes
+    float *scores;          // scratch, [queries][score_stride]
+    size_t score_stride;    // floats, at least 16 for every block that first..<count touches
+    float *output;          // output i: value_dim values at output + i * output_stride
+    size_t output_stride;
 } lamina_attention_task;
+
+// ---- activations ------------------------------------------------------------------------------------------
+
+// f32, every operation rounded, from left to right; exp, tanh and erf as lamina_expf, lamina_tanhf and lamina_erff.
+typedef enum lamina_activation {
+    LAMINA_ACTIVATION_SILU = 0,       // x / (1 + exp(-x))
+    LAMINA_ACTIVATION_GELU_ERF = 1,   // 0.5 x (1 + erf(x * sqrt(1/2)))
+    LAMINA_ACTIVATION_GELU_TANH = 2,  // 0.5 x (1 + tanh(sqrt(2/pi) * (x + 0.044715 x x x)))
+    LAMINA_ACTIVATION_GELU_FAST = 3,  // 0.5 x (1 + tanh(x * 0.7978845608 * (1 + 0.044715 x x)))
+    LAMINA_ACTIVATION_RELU = 4,       // 0 for x < 0, else x
+} lamina_activation;
 
 // ---- the table --------------------------------------------------------------------------------------------
 
@@ -110,8 +165,11 @@ typedef struct lamina_kernels {
 
     // Row-major source rows into one panel's words, and back. `rows` source rows of `row_stride` elements, k values
     // k_count from each; rows..<width and an odd last BF16 k are padded with +0. Index: lamina_weight_type.
-    void (*pack_panel[3])(const void *source, size_t row_stride, size_t rows, size_t width, size_t k_count, void *panel);
-    void (*unpack_panel[3])(const void *panel, size_t width, size_t rows, size_t k_count, void *target, size_t row_stride);
+    void (*pack_panel[5])(const void *source, size_t row_stride, size_t rows, size_t width, size_t k_count, void *panel);
+    void (*unpack_panel[5])(const void *panel, size_t width, size_t rows, size_t k_count, void *target, size_t row_stride);
+    // out[i * out_stride + k] = the element of row row_begin + i, i < row_count, and k < k_count, as f32 (exact).
+    void (*panel_rows)(lamina_weight_type type, const void *panel, size_t width, size_t row_begin, size_t row_count,
+                       size_t k_count, float *out, size_t out_stride);
 
     // Codes 1 to LAMINA_TIER_LARGEST words as one segment and returns its size. Room: lamina_tier_bound(count).
     size_t (*encode_tier)(const uint16_t *weights, size_t count, void *segment);
@@ -125,18 +183,42 @@ typedef struct lamina_kernels {
 
     // To f32 (exact). Index: lamina_weight_type.
     void (*widen[3])(const void *source, float *target, size_t count);
+    // target[i] = the value of byte i, exact, times scale. `type` is E4M3 or E5M2. NaN stays NaN, infinity infinite.
+    void (*widen_f8)(lamina_weight_type type, const uint8_t *source, float scale, float *target, size_t count);
 
-    // out = x * (1 / sqrt(mean(x^2) + epsilon)) * weight. Sum of squares: 16 partial sums (element i adds to i % 16,
-    // rising i, multiply then add), then halves added 8, 4, 2, 1. 1/sqrt by IEEE division and square root.
-    void (*rms_norm)(const float *x, const float *weight, float epsilon, float *out, size_t count);
+    // Norms. Sums are 16 partial sums (element i adds to i % 16, rising i, multiply then add), then halves added
+    // 8, 4, 2, 1. 1/sqrt by IEEE division and square root. `out` may be `x`.
+    // out = x * (1 / sqrt(mean(x^2) + epsilon)) * (weight_offset + weight); an offset of 0 is not added, a weight of NULL
+    // not multiplied.
+    void (*rms_norm)(const float *x, const float *weight, float weight_offset, float epsilon, float *out, size_t count);
+    // c = x - mean(x); out = c * (1 / sqrt(mean(c^2) + epsilon)), then * weight, then + bias, unless they are NULL.
+    void (*layer_norm)(const float *x, const float *weight, const float *bias, float epsilon, float *out, size_t count);
+
+    // x[i] = activation(x[i])
+    void (*activate)(lamina_activation activation, float *x, size_t count);
+    // out[i] = activation(gate[i]) * up[i]; `out` may be `gate` or `up`.
+    void (*activate_multiply)(lamina_activation activation, const float *gate, const float *up, float *out,
+                              size_t count);
     // out[i] += x[i]
     void (*add)(const float *x, float *out, size_t count);
-    // gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i], exp as lamina_expf.
-    void (*silu_multiply)(float *gate, const float *up, size_t count);
-    // Rotate pairs (i, i + rotary/2) of one head: cosine and sine have rotary/2 entries.
+    // y[i] = fma(factor, x[i], y[i])
+    void (*add_scaled)(float factor, const float *x, float *y, size_t count);
+    // x[i] *= factor
+    void (*scale)(float *x, float factor, size_t count);
+    // x[i] = cap * tanh(x[i] / cap), tanh as lamina_tanhf.
+    void (*softcap)(float *x, float cap, size_t count);
+
+    // Rotate the first `rotary` values of one head in pairs: pair i, (a, b), becomes (a cos - b sin, b cos + a sin);
+    // cosine and sine have rotary/2 entries.
+    // Pair i is (i, i + rotary/2).
     void (*rope_half)(float *head, const float *cosine, const float *sine, size_t rotary);
-    // Scores, softmax (maximum; exp as lamina_expf; sum in 16 partial sums as rms_norm; times 1/sum), then
-    // output[d] = one fma chain over rising positions.
+    // Pair i is (2 i, 2 i + 1).
+    void (*rope_pairs)(float *head, const float *cosine, const float *sine, size_t rotary);
+
+    // Keeps one position of a head, of `head_dim` or `value_dim` values, at `lane` (position % 16) of a block.
+    void (*store_key)(lamina_kv_type type, void *block, size_t head_dim, size_t lane, const float *source);
+    void (*store_value)(lamina_kv_type type, void *block, size_t value_dim, size_t lane, const float *source);
+    // See lamina_attention_task.
     void (*attend)(const lamina_attention_task *task);
 } lamina_kernels;
 
@@ -150,6 +232,12 @@ const lamina_kernels *lamina_kernels_reference(void);
 
 // f32 exp: multiplies and adds only, the same on every instruction set. Underflows to +0, overflows to +inf.
 float lamina_expf(float x);
+// f32 tanh and erf, each within 1.5 ulp of the exact value over the whole range; odd functions, -0 stays -0. From the
+// same operations: a polynomial near 0, elsewhere 1 - 2 / (exp(2 x) + 1) and 1 - exp(polynomial).
+float lamina_tanhf(float x);
+float lamina_erff(float x);
+// 1 / (1 + exp(-x)), within 2.5 ulp down to x = -87; below -88.8 it is 0.
+float lamina_sigmoidf(float x);
 // Double precision, within 2 ulp for the arguments rope tables need: |x| < 2^31 for sin and cos.
 double lamina_sin(double x);
 double lamina_cos(double x);

@@ -2,7 +2,10 @@ import TensorCore
 
 /// Every architecture Lamina runs, and detection from config.json.
 public enum Architectures {
-    public static let all: [Architecture] = [.llama]
+    public static let all: [Architecture] = [
+        .llama, .mistral, .mixtral, .qwen, .qwen2, .qwen2MoE, .qwen3, .qwen3MoE, .chatGLM, .glm, .glm4, .baichuan,
+        .internLM, .internLM2, .phi3, .gemma, .gemma2, .gemma3, .deepSeekV2, .deepSeekV3, .olmo2, .stableLM, .gptNeoX,
+    ]
 
     /// The architecture a manifest names.
     public static func named(_ name: String) -> Architecture? {
@@ -12,13 +15,14 @@ public enum Architectures {
     /// Every `model_type` there is support for, sorted.
     public static var supportedModelTypes: [String] { all.flatMap(\.modelTypes).sorted() }
 
-    /// The architecture of a config.json and its checked settings. Throws `.malformed` for an unknown one, by name, and
+    /// The architecture of a config.json and what it means. Throws `.malformed` for an unknown one, by name, and
     /// for settings that are wrong or not supported.
     public static func detect(
         config: JSONObject, file: String
-    ) throws(LaminaError) -> (architecture: Architecture, config: ModelConfig) {
-        let architecture = try architecture(of: ConfigReader(object: config, file: file))
-        return (architecture, try architecture.configure(config, file))
+    ) throws(LaminaError) -> (architecture: Architecture, definition: ModelDefinition) {
+        let reader = ConfigReader(object: config, file: file)
+        let architecture = try architecture(of: reader)
+        return (architecture, try architecture.define(reader))
     }
 
     private static func architecture(of reader: ConfigReader) throws(LaminaError) -> Architecture {

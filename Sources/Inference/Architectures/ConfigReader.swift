@@ -57,6 +57,11 @@ struct ConfigReader {
         return number
     }
 
+    /// A number above 0 that is one as f32 too, or `nil` if the key is missing.
+    func positiveFloatIfPresent(_ key: String) throws(LaminaError) -> Float? {
+        value(key) == nil ? nil : try positiveFloat(key)
+    }
+
     func bool(_ key: String, absent: Bool) throws(LaminaError) -> Bool {
         guard let value = value(key) else { return absent }
         guard let flag = value.bool else { throw failure(key, expected: "true or false") }
@@ -88,13 +93,35 @@ struct ConfigReader {
         return tokens
     }
 
+    /// The blocks of weights that share a scale, where the checkpoint was published in FP8 with block scales as
+    /// DeepSeek-V3 was (E4M3, blocks of 128 x 128); `nil` for weights without. Throws `.malformed` for weights that were
+    /// quantized in any other way.
+    func float8Blocks() throws(LaminaError) -> Float8Blocks? {
+        guard let reader = try? object("quantization_config"), try reader.string("quant_method") == "fp8",
+            reader.value("weight_block_size") != nil
+        else {
+            try refuseQuantized()
+            return nil
+        }
+        let blocks = Float8Blocks(rows: 128, columns: 128)
+        guard reader.value("weight_block_size")?.array?.map(\.integer) == [blocks.rows, blocks.columns] else {
+            throw reader.failure("weight_block_size", expected: "[\(blocks.rows), \(blocks.columns)]")
+        }
+        for (key, expected) in [("fmt", "e4m3"), ("activation_scheme", "dynamic"), ("scale_fmt", "float")] {
+            guard try reader.string(key) ?? expected == expected else {
+                throw reader.failure(key, expected: "\"\(expected)\"")
+            }
+        }
+        return blocks
+    }
+
     /// Refuses checkpoints whose weights are quantized already.
     func refuseQuantized() throws(LaminaError) {
         guard let entry = value("quantization_config") else { return }
         let method = entry.object?["quant_method"]?.string
         throw LaminaError(
             .malformed, file, "the checkpoint is quantized already (\"quantization_config\")",
-            expected: "BF16, FP16 or FP32 weights", found: method ?? entry.summary,
+            expected: "BF16, FP16 or FP32 weights, or FP8 with block scales", found: method ?? entry.summary,
             hint: "convert the original checkpoint this one was made from")
     }
 }

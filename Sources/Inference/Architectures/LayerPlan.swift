@@ -38,31 +38,42 @@ public struct LayerPlan: Sendable {
     /// Plans `tensors` for `architecture`. Throws `.malformed` for a missing or misshapen tensor, or a matrix in a type
     /// that run cannot multiply; `file` is named in errors. All missing tensors are listed at once.
     public init(
-        architecture: Architecture, config: ModelConfig, tensors: [CheckpointTensor], file: String
+        architecture: Architecture, _ definition: ModelDefinition, tensors: [CheckpointTensor], file: String
     ) throws(LaminaError) {
         var places: [[UInt8]: Int] = [:]
         for (index, tensor) in tensors.enumerated() { places[Array(tensor.name.utf8)] = index }
         var isPlaced = [Bool](repeating: false, count: tensors.count)
         var missing: [String] = []
-        let rules = architecture.tensors(config)
-        let ties = architecture.ties(config)
+        let (rules, ties) = (definition.tensors, definition.ties)
         func entries(_ place: TensorRule.Place, layer: Int?) throws(LaminaError) -> [Entry] {
             var result: [Entry] = []
-            for rule in rules where rule.place == place {
+            for rule in rules where rule.place == place && (layer.map(rule.applies) ?? true) {
                 let name = LayerPlan.name(rule.name, layer: layer)
                 guard let index = places[Array(name.utf8)] else {
                     let isTied = ties.contains { $0.name.utf8.elementsEqual(rule.name.utf8) }
-                    if rule.isRequired, !isTied { missing.append(name) }
+                    if !isTied { missing.append(name) }
                     continue
                 }
-                try LayerPlan.check(tensors[index], rule, file: file)
+                let scales = try LayerPlan.check(tensors[index], rule, definition.float8Blocks, file: file)
                 isPlaced[index] = true
                 result.append(Entry(tensor: index, storedName: rule.name, layout: rule.layout))
+                guard let scales else { continue }
+                let scaleName = name + Float8Blocks.scaleSuffix
+                guard let index = places[Array(scaleName.utf8)] else {
+                    missing.append(scaleName)
+                    continue
+                }
+                try LayerPlan.check(scales: tensors[index], scales, file: file)
+                isPlaced[index] = true
+                result.append(
+                    Entry(tensor: index, storedName: rule.name + Float8Blocks.scaleSuffix, layout: .rows))
             }
             return result
         }
         var shards = [("embedding", try entries(.embedding, layer: nil))]
-        for layer in 0..<config.layerCount { shards.append((String(layer), try entries(.layer, layer: layer))) }
+        for layer in 0..<definition.config.layerCount {
+            shards.append((String(layer), try entries(.layer, layer: layer)))
+        }
         shards.append(("head", try entries(.head, layer: nil)))
         guard missing.isEmpty else {
             let more = missing.count > 10 ? " and \(missing.count - 10) more" : ""
@@ -71,7 +82,7 @@ public struct LayerPlan: Sendable {
                 expected: missing.prefix(10).joined(separator: ", ") + more,
                 hint: "download the whole checkpoint, or check that config.json belongs to it")
         }
-        let rest = LayerPlan.unusedEntries(tensors, isPlaced: isPlaced, rules: architecture.unused(config))
+        let rest = LayerPlan.unusedEntries(tensors, isPlaced: isPlaced, rules: definition.unused)
         shards.append(("unused", rest.entries))
         unknown = rest.unknown
         self.shards = shards.filter { !$0.1.isEmpty }.map { (layer: $0.0, entries: $0.1) }
@@ -84,17 +95,30 @@ public struct LayerPlan: Sendable {
         return pattern.split(separator: "*", omittingEmptySubsequences: false).joined(separator: String(layer))
     }
 
-    private static func check(_ tensor: CheckpointTensor, _ rule: TensorRule, file: String) throws(LaminaError) {
+    /// The shape its scales must have, if the tensor is FP8.
+    private static func check(
+        _ tensor: CheckpointTensor, _ rule: TensorRule, _ blocks: Float8Blocks?, file: String
+    ) throws(LaminaError) -> Shape? {
         guard tensor.shape == rule.shape else {
             throw LaminaError(
                 .malformed, file, "the tensor's shape contradicts config.json", expected: rule.shape.description,
                 found: tensor.shape.description, tensor: tensor.name)
         }
+        if let blocks, tensor.dtype == .float8E4M3, rule.mayBeFloat8 { return blocks.scaleShape(rule.shape) }
         let supported: [DType] = [.bfloat16, .float16, .float32]
         guard supported.contains(tensor.dtype) else {
             throw LaminaError(
                 .malformed, file, "dtype \(tensor.dtype.rawValue) is not supported for weights",
                 expected: supported.map(\.rawValue).joined(separator: ", "), tensor: tensor.name)
+        }
+        return nil
+    }
+
+    private static func check(scales tensor: CheckpointTensor, _ shape: Shape, file: String) throws(LaminaError) {
+        guard tensor.shape == shape, tensor.dtype == .float32 else {
+            throw LaminaError(
+                .malformed, file, "the scales do not fit their FP8 matrix", expected: "F32 \(shape)",
+                found: "\(tensor.dtype.rawValue) \(tensor.shape)", tensor: tensor.name)
         }
     }
 
@@ -117,8 +141,9 @@ public struct LayerPlan: Sendable {
         return (entries, unknown)
     }
 
-    /// Whether `name` is `pattern` with a decimal number for `*`.
+    /// Whether `name` is `pattern` with a decimal number for `*`, or begins with a pattern that ends in a period.
     static func matches(_ name: String, pattern: String) -> Bool {
+        if pattern.utf8.last == UInt8(ascii: ".") { return name.utf8.starts(with: pattern.utf8) }
         let parts = pattern.utf8.split(separator: UInt8(ascii: "*"), omittingEmptySubsequences: false)
         guard parts.count == 2, let head = parts.first, let tail = parts.last else {
             return name.utf8.elementsEqual(pattern.utf8)

@@ -8,7 +8,7 @@ final class Activations: Sendable {
     private let offsets: [Int]
     private let buffer: FloatBuffer
 
-    /// Room for `columns` columns of `widths` floats, indexed by `Activation`. Throws `.limit`.
+    /// Room for `columns` columns of `widths` floats each. Throws `.limit`.
     init(widths: [Int], columns: Int) throws(LaminaError) {
         self.columns = columns
         strides = widths.map { roundedUp($0, to: 16) }
@@ -25,10 +25,11 @@ final class Activations: Sendable {
         widths.reduce(0) { $0 + roundedUp($1, to: 16) * MemoryLayout<Float>.stride }
     }
 
-    func stride(_ activation: Activation) -> Int { strides[activation.rawValue] }
+    /// From one column of a buffer to the next.
+    func stride(_ buffer: Int) -> Int { strides[buffer] }
 
-    /// One column of an activation.
-    func column(_ activation: Activation, _ column: Int) -> UnsafeMutablePointer<Float> {
-        buffer.start + offsets[activation.rawValue] + column * strides[activation.rawValue]
+    /// One column of buffer `index`, as `StreamPlan.widths` numbers them.
+    func column(_ index: Int, _ column: Int) -> UnsafeMutablePointer<Float> {
+        buffer.start + offsets[index] + column * strides[index]
     }
 }

@@ -1,5 +1,4 @@
 import CKernels
-import LayerStore
 import TensorCore
 
 /// Query heads that share a key-value head and go through the cache together, so that it is read once for all of them.
@@ -9,20 +8,29 @@ struct AttentionHeads: Sendable, Equatable {
     var keyValueHead: Int
 
     /// All query heads of a layer, each once.
-    static func all(_ config: ModelConfig) -> [AttentionHeads] {
-        let shared = config.headCount / config.keyValueHeadCount
-        let size = mostQueries(config)
-        return (0..<config.keyValueHeadCount).flatMap { head in
+    static func all(count: Int, keyValueCount: Int) -> [AttentionHeads] {
+        let shared = count / keyValueCount
+        let size = mostQueries(shared: shared)
+        return (0..<keyValueCount).flatMap { head in
             stride(from: 0, to: shared, by: size).map { first in
                 AttentionHeads(first: head * shared + first, count: min(size, shared - first), keyValueHead: head)
             }
         }
     }
 
-    /// Heads of the largest group.
-    static func mostQueries(_ config: ModelConfig) -> Int {
-        let shared = config.headCount / config.keyValueHeadCount
+    /// Heads of the largest group where `shared` queries share a key.
+    private static func mostQueries(shared: Int) -> Int {
         // Groups as even as they can be: seven heads are four and three, six are three and three.
-        return dividedUp(shared, by: dividedUp(shared, by: Int(LAMINA_ATTENTION_QUERIES)))
+        dividedUp(shared, by: dividedUp(shared, by: Int(LAMINA_ATTENTION_QUERIES)))
+    }
+}
+
+extension StreamPlan {
+    /// Heads of the largest group of any layer.
+    var mostQueries: Int {
+        body.reduce(1) { most, step in
+            guard case .attend(let attention) = step else { return most }
+            return attention.groups.reduce(most) { max($0, $1.count) }
+        }
     }
 }

@@ -16,33 +16,41 @@ final class ChunkProducts: @unchecked Sendable {
         case scores(HeadScores, lastLogits: UnsafeMutablePointer<Float>?)
     }
 
-    private let plan: StreamPlan
+    let plan: StreamPlan
     private let requests: RequestPlan
-    private let kernels: KernelTable
-    private let activations: Activations
+    let kernels: KernelTable
+    let activations: Activations
     private let prefetcher: Prefetcher
-    private let decoded: DecodedChunks?
-    /// Per chunk: whether its bytes stay in memory, and whether they have been compared with their checksum there.
-    private let isResident: [Bool]
+    let decoded: DecodedChunks?
+    private let rowNorms: RowNorms?
+    private let vectors: ResidentVectors
+    /// Per chunk: whether its bytes stay in memory, and whether they have been compared with their checksum there. For
+    /// an expert's chunks that changes with every routing.
+    private let isKept: UnsafeMutablePointer<Bool>
     private let isChecked: UnsafeMutablePointer<Bool>
     /// Resident requests known to be in memory: written between passes, so that workers need no lock to read.
     private let residentStarts: UnsafeMutablePointer<UnsafeRawPointer?>
     private var missingResidents: [Int]
     private(set) var pass = 0
-    private var columns = 0
+    private(set) var columns = 0
     private var headTarget: HeadTarget?
 
     init(
         _ plan: StreamPlan, _ requests: RequestPlan, kernels: KernelTable, activations: Activations,
-        prefetcher: Prefetcher, residents: Residents?, decoded: DecodedChunks?
-    ) {
+        vectors: ResidentVectors, prefetcher: Prefetcher, residents: Residents?, decoded: DecodedChunks?
+    ) throws(LaminaError) {
+        self.vectors = vectors
+        rowNorms = plan.headForm.normalizesRows ? try RowNorms(plan.head) : nil
         self.plan = plan
         self.requests = requests
         self.kernels = kernels
         self.activations = activations
         self.prefetcher = prefetcher
         self.decoded = decoded
-        isResident = requests.requestOfChunk.map { residents?.contains($0) ?? false }
+        isKept = .allocate(capacity: max(1, plan.chunks.count))
+        for (chunk, request) in requests.requestOfChunk.enumerated() {
+            (isKept + chunk).initialize(to: residents?.contains(request) ?? false)
+        }
         isChecked = .allocate(capacity: max(1, plan.chunks.count))
         isChecked.initialize(repeating: false, count: plan.chunks.count)
         residentStarts = .allocate(capacity: max(1, requests.requests.count))
@@ -51,12 +59,27 @@ final class ChunkProducts: @unchecked Sendable {
     }
 
     deinit {
+        isKept.deallocate()
         isChecked.deallocate()
         residentStarts.deallocate()
     }
 
     /// Before the products of a pass over `columns` columns.
     func begin(columns: Int) { self.columns = columns }
+
+    /// Says which experts the columns of the pass want of the layer that has just been routed: indices into the plan's
+    /// experts that rise. Their chunks can be multiplied from then on. Every layer with experts has its turn in every
+    /// pass, in order, between two runs of the pool. Throws `.unexpected` where that is not so.
+    func route(_ experts: [Int]) throws(LaminaError) {
+        try prefetcher.route(pass: pass, experts: experts) { expert, place in
+            guard place != .cached else { return }
+            for chunk in plan.experts[expert].chunks {
+                isKept[chunk] = place == .admitted
+                // Read again, so checked again.
+                isChecked[chunk] = false
+            }
+        }
+    }
 
     /// Before the head's, which may take fewer columns.
     func beginHead(_ target: HeadTarget, columns: Int) {
@@ -89,7 +112,7 @@ final class ChunkProducts: @unchecked Sendable {
 
     /// Whether parts of the stage have to wait for checks.
     func needsChecks(_ stage: ProductStage) -> Bool {
-        decoded == nil && !stage.chunks.allSatisfy { isResident[$0] && isChecked[$0] }
+        decoded == nil && !stage.chunks.allSatisfy { isKept[$0] && isChecked[$0] }
     }
 
     // MARK: On a worker
@@ -122,7 +145,7 @@ final class ChunkProducts: @unchecked Sendable {
 
     /// Gives a streamed chunk's room back.
     func release(_ chunk: Int) {
-        guard !isResident[chunk] else { return }
+        guard !isKept[chunk] else { return }
         prefetcher.release(pass: pass, request: requests.requestOfChunk[chunk])
     }
 
@@ -141,7 +164,7 @@ final class ChunkProducts: @unchecked Sendable {
         return UnsafeRawBufferPointer(start: place(of: chunk, in: start), count: plan.chunks[chunk].byteCount)
     }
 
-    private func checkedBytes(of chunk: Int, _ worker: Worker) throws(LaminaError) -> UnsafeRawBufferPointer {
+    func checkedBytes(of chunk: Int, _ worker: Worker) throws(LaminaError) -> UnsafeRawBufferPointer {
         let stored = try bytes(of: chunk, worker)
         // What stays in memory is what was checked when it came from the disk.
         guard !isChecked[chunk] else { return stored }
@@ -150,7 +173,7 @@ final class ChunkProducts: @unchecked Sendable {
         let started = lamina_monotonic_seconds()
         try ChunkDecoder.check(
             matrix.tensor, chunk: planned.chunk, stored: stored, base: planned.offset, planeCount: matrix.planeCount)
-        isChecked[chunk] = isResident[chunk]
+        isChecked[chunk] = isKept[chunk]
         worker.seconds.check += lamina_monotonic_seconds() - started
         return stored
     }
@@ -190,6 +213,10 @@ final class ChunkProducts: @unchecked Sendable {
             guard kernels.pointee.multiply_tier_panel(&panel, segment.count, worker.decoder.scratch) else {
                 throw ChunkDecoder.damage(chunk: planned.chunk, of: matrix.tensor)
             }
+            if needsRowNorms(task, extent.firstUnit + unit) {
+                let words = try worker.decoder.decode(tiers, segment: unit, of: matrix.tensor, chunk: planned.chunk)
+                rowNorms?.add(words, panel, number: extent.firstUnit + unit, matrix, kernels, worker)
+            }
             finish(panel, number: extent.firstUnit + unit, extent, matrix, task, worker)
         }
         worker.seconds.compute += lamina_monotonic_seconds() - started
@@ -206,10 +233,21 @@ final class ChunkProducts: @unchecked Sendable {
         for unit in units ?? 0..<extent.unitCount {
             var panel = self.panel(unit, extent, matrix, task, worker)
             panel.weights = elements + unit * fullPanel
-            kernels.multiply(matrix.weightType, &panel)
+            kernels.multiply(
+                matrix.weightType, &panel, scales: scales(matrix, panel: extent.firstUnit + unit),
+                widened: worker.rows.start)
+            if needsRowNorms(task, extent.firstUnit + unit) {
+                rowNorms?.add(
+                    elements + unit * fullPanel, panel, number: extent.firstUnit + unit, matrix, kernels, worker)
+            }
             finish(panel, number: extent.firstUnit + unit, extent, matrix, task, worker)
         }
         worker.seconds.compute += lamina_monotonic_seconds() - started
+    }
+
+    /// The scales of a panel of 8-bit floats.
+    func scales(_ matrix: PlannedMatrix, panel: Int) -> PanelScales? {
+        PanelScales(matrix, panel: panel, plan.float8Blocks, vectors)
     }
 
     /// One panel's product, all but the weights.
@@ -238,16 +276,34 @@ final class ChunkProducts: @unchecked Sendable {
         return panel
     }
 
-    /// Reduces a panel's logits to scores where that is what the head is for.
+    private func needsRowNorms(_ task: ChunkTask, _ number: Int) -> Bool {
+        task.output == nil && rowNorms?.isKnown(panel: number) == false
+    }
+
+    /// Makes logits of a panel's products, and scores of those where that is what the head is for.
     private func finish(
         _ panel: lamina_panel_task, number: Int, _ extent: ChunkExtent, _ matrix: PlannedMatrix, _ task: ChunkTask,
         _ worker: Worker
     ) {
         let isComplete = extent.firstColumn + extent.columnCount == matrix.tensor.geometry.paddedColumns
-        guard task.output == nil, isComplete, case .scores(let scores, let lastLogits) = headTarget else { return }
+        guard task.output == nil, isComplete else { return }
+        makeLogits(panel, number: number)
+        guard case .scores(let scores, let lastLogits) = headTarget else { return }
         scores.reduce(panel: number, rows: panel.rows, logits: worker.panel.start, columns: columns)
         guard let lastLogits else { return }
         let last = worker.panel.start + (columns - 1) * 64
         for row in 0..<panel.rows { lastLogits[number * 64 + row] = last[row] }
+    }
+
+    private func makeLogits(_ panel: lamina_panel_task, number: Int) {
+        let form = plan.headForm
+        guard form != HeadForm(), let products = panel.y else { return }
+        rowNorms?.complete(panel: number)
+        for column in 0..<columns {
+            let logits = products + column * panel.y_stride
+            rowNorms?.divide(logits, panel: number, rows: panel.rows)
+            if form.scale != 1 { kernels.pointee.scale(logits, form.scale, panel.rows) }
+            if let cap = form.softcap { kernels.pointee.softcap(logits, cap, panel.rows) }
+        }
     }
 }

@@ -128,7 +128,7 @@ final class EmbeddingLookup: @unchecked Sendable {
         let extent = geometry.chunk(use.chunk)
         let unitBytes = geometry.unitRows * extent.columnCount * geometry.elementSize
         func copy(_ row: Int, _ column: Int, _ unit: UnsafeRawPointer) {
-            copyRow(row, of: extent, unit: unit, to: activations.column(.residual, column))
+            copyRow(row, of: extent, unit: unit, to: activations.column(StreamPlan.residual, column))
         }
         func firstUnit(_ row: Int) -> Int { row / geometry.unitRows - extent.firstUnit }
         if bytes.isDecoded {
@@ -181,6 +181,10 @@ final class EmbeddingLookup: @unchecked Sendable {
         case .float16:
             let source = panel.assumingMemoryBound(to: UInt16.self)
             let words = target.assumingMemoryBound(to: UInt16.self)
+            for k in 0..<count { words[k] = source[k * width + row] }
+        case .float8:
+            let source = panel.assumingMemoryBound(to: UInt8.self)
+            let words = target.assumingMemoryBound(to: UInt8.self)
             for k in 0..<count { words[k] = source[k * width + row] }
         case .float32:
             let source = panel.assumingMemoryBound(to: UInt32.self)

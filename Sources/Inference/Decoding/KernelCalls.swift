@@ -1,9 +1,10 @@
 import CKernels
 import LayerStore
+import TensorCore
 
 // Swift imports an array of C functions as a tuple of optionals; every table has all of them.
 extension UnsafePointer where Pointee == lamina_kernels {
-    /// `count` weights to f32.
+    /// `count` weights to f32, without scales.
     func widen(
         _ type: WeightType, _ source: UnsafeRawPointer, to target: UnsafeMutablePointer<Float>, count: Int
     ) {
@@ -11,15 +12,78 @@ extension UnsafePointer where Pointee == lamina_kernels {
         case .bfloat16: pointee.widen.0?(source, target, count)
         case .float16: pointee.widen.1?(source, target, count)
         case .float32: pointee.widen.2?(source, target, count)
+        case .float8:
+            pointee.widen_f8(LAMINA_WEIGHT_E4M3, source.assumingMemoryBound(to: UInt8.self), 1, target, count)
         }
     }
 
-    /// One panel times all columns.
-    func multiply(_ type: WeightType, _ task: inout lamina_panel_task) {
+    /// One panel times all columns. `widened` is room for a chain of a panel of 8-bit floats, whose scales `scales` are.
+    func multiply(
+        _ type: WeightType, _ task: inout lamina_panel_task, scales: PanelScales? = nil,
+        widened: UnsafeMutablePointer<Float>
+    ) {
         switch type {
         case .bfloat16: pointee.multiply_panel.0?(&task)
         case .float16: pointee.multiply_panel.1?(&task)
         case .float32: pointee.multiply_panel.2?(&task)
+        case .float8: multiplyFloat8(task, scales: scales, widened: widened)
+        }
+    }
+
+    /// Widened a chain at a time, so that the weights stay in the cache.
+    private func multiplyFloat8(
+        _ task: lamina_panel_task, scales: PanelScales?, widened: UnsafeMutablePointer<Float>
+    ) {
+        guard let weights = task.weights else { return }
+        var chain = task
+        chain.weights = UnsafeRawPointer(widened)
+        for start in stride(from: 0, to: task.k_count, by: Int(LAMINA_CHAIN_LENGTH)) {
+            chain.k_begin = task.k_begin + start
+            chain.k_count = Swift.min(Int(LAMINA_CHAIN_LENGTH), task.k_count - start)
+            var k = 0
+            while k < chain.k_count {
+                let (scale, count) = scales?.scale(at: chain.k_begin + k) ?? (1, chain.k_count)
+                let few = Swift.min(count, chain.k_count - k)
+                let bytes = (weights + (start + k) * task.width).assumingMemoryBound(to: UInt8.self)
+                pointee.widen_f8(LAMINA_WEIGHT_E4M3, bytes, scale, widened + k * task.width, few * task.width)
+                k += few
+            }
+            pointee.multiply_panel.2?(&chain)
+        }
+    }
+}
+
+/// The scales of one panel of 8-bit floats.
+struct PanelScales {
+    /// Those of the panel's rows, one per block of columns.
+    let start: UnsafePointer<Float>
+    let columnsPerBlock: Int
+
+    /// Bytes of a chain of a full panel, widened.
+    static let widenedFloats = Int(LAMINA_CHAIN_LENGTH) * 64
+
+    /// `nil` for matrices without scales. A panel lies in one block of rows.
+    init?(_ matrix: PlannedMatrix, panel: Int, _ blocks: Float8Blocks?, _ vectors: ResidentVectors) {
+        guard let offset = matrix.scales, let blocks else { return nil }
+        let perRow = dividedUp(matrix.columns, by: blocks.columns)
+        start = vectors.vector(offset) + panel * 64 / blocks.rows * perRow
+        columnsPerBlock = blocks.columns
+    }
+
+    /// The scale of column `k`, and how many columns from there on share it.
+    func scale(at k: Int) -> (scale: Float, count: Int) {
+        (start[k / columnsPerBlock], columnsPerBlock - k % columnsPerBlock)
+    }
+}
+
+extension WeightType {
+    /// As the kernels number it.
+    var kernelType: lamina_weight_type {
+        switch self {
+        case .bfloat16: LAMINA_WEIGHT_BF16
+        case .float16: LAMINA_WEIGHT_F16
+        case .float32: LAMINA_WEIGHT_F32
+        case .float8: LAMINA_WEIGHT_E4M3
         }
     }
 }

@@ -1,82 +1,130 @@
 import CKernels
+import LayerStore
 import TensorCore
 
-/// Keys and values of all positions of every sequence so far, f32.
-final class KeyValueCache: Sendable {
-    /// Positions there is room for per sequence, each a multiple of the key block.
-    let capacities: [Int]
-    private let layerCount: Int
-    private let keyValueHeads: Int
-    private let headDimension: Int
-    /// Per sequence: keys (layers, kvHeads, capacity / 16, headDim, 16), then values (layers, kvHeads, capacity, headDim).
-    private let memory: UntouchedMemory
-    private let starts: [Int]
+/// How keys and values are kept. The raw value is what `--kv-type` takes and what reports say.
+public enum KeyValueType: String, Sendable, CaseIterable {
+    case f32, f16, bf16
+    /// Bytes, with an FP16 scale for every 32 values.
+    case q8
 
-    /// Room for `positions` of each sequence. Throws `.limit`.
-    init(_ config: ModelConfig, positions: [Int]) throws(LaminaError) {
-        memory = try UntouchedMemory(count: try KeyValueCache.byteCount(config, positions: positions))
-        capacities = positions.map(KeyValueCache.capacity)
-        layerCount = config.layerCount
-        keyValueHeads = config.keyValueHeadCount
-        headDimension = config.headDimension
-        let bytesPerPosition = KeyValueCache.bytesPerPosition(config) ?? 0
+    var kernelType: lamina_kv_type {
+        switch self {
+        case .f32: LAMINA_KV_F32
+        case .f16: LAMINA_KV_F16
+        case .bf16: LAMINA_KV_BF16
+        case .q8: LAMINA_KV_Q8
+        }
+    }
+}
+
+/// Keys and values of every sequence so far: of all positions, or, where a layer attends to a window, of the last ones in
+/// a ring. Latent attention keeps what its heads share.
+final class KeyValueCache: @unchecked Sendable {
+    // Sendable: a position of a head is stored by one worker, and read after a barrier; the kernels are constants.
+
+    /// What one layer of one sequence takes.
+    struct Extent: Sendable {
+        var start: Int
+        /// Blocks of `LAMINA_KV_BLOCK` positions.
+        var blocks: Int
+    }
+
+    let shapes: [KeyValueShape]
+    let type: KeyValueType
+    private let kernels: KernelTable
+    private let memory: UntouchedMemory
+    /// Per sequence and layer.
+    private let extents: [[Extent]]
+
+    /// Room for the sequences. Throws `.limit`.
+    init(
+        _ shapes: [KeyValueShape], sequences: [SequenceDemand], type: KeyValueType, kernels: KernelTable
+    ) throws(LaminaError) {
+        self.shapes = shapes
+        self.type = type
+        self.kernels = kernels
+        memory = try UntouchedMemory(
+            count: try KeyValueCache.byteCount(shapes, sequences: sequences, type: type))
         var next = 0
-        starts = capacities.map { capacity in
-            defer { next += capacity * bytesPerPosition }
-            return next
+        extents = sequences.map { sequence in
+            shapes.map { shape in
+                let blocks = KeyValueCache.blocks(shape, sequence)
+                defer { next += blocks * shape.blockBytes(type) }
+                return Extent(start: next, blocks: blocks)
+            }
         }
     }
 
-    static func capacity(_ positions: Int) -> Int { roundedUp(max(positions, 1), to: Int(LAMINA_KEY_BLOCK)) }
+    /// Positions rounded up to whole blocks.
+    static func capacity(_ positions: Int) -> Int { roundedUp(max(positions, 1), to: Int(LAMINA_KV_BLOCK)) }
 
-    private static func bytesPerPosition(_ config: ModelConfig) -> Int? {
-        Checked.product([config.layerCount, config.keyValueWidth, 2 * MemoryLayout<Float>.stride])
+    /// Blocks of a layer: those of all positions, or those that a pass's columns attend to, which begin anywhere.
+    private static func blocks(_ shape: KeyValueShape, _ sequence: SequenceDemand) -> Int {
+        let size = Int(LAMINA_KV_BLOCK)
+        let all = capacity(sequence.positions) / size
+        guard let window = shape.window else { return all }
+        let widestPass = min(sequence.promptTokens, MemoryPlan.mostColumns)
+        return min(all, (window + max(1, widestPass) - 2) / size + 2)
     }
 
-    /// Bytes for `positions` of each sequence. Throws `.limit` if they cannot be addressed.
-    static func byteCount(_ config: ModelConfig, positions: [Int]) throws(LaminaError) -> Int {
+    /// Bytes for the sequences. Throws `.limit` if they cannot be addressed.
+    static func byteCount(
+        _ shapes: [KeyValueShape], sequences: [SequenceDemand], type: KeyValueType
+    ) throws(LaminaError) -> Int {
         var total = 0
-        for count in positions {
-            guard let each = bytesPerPosition(config), let bytes = Checked.product([each, capacity(count)]),
-                let sum = Checked.add(total, bytes)
-            else {
-                throw LaminaError(.limit, "--ctx", "the context is too long to keep its keys and values in memory")
+        for sequence in sequences {
+            for shape in shapes {
+                guard let bytes = Checked.product([blocks(shape, sequence), shape.blockBytes(type)]),
+                    let sum = Checked.add(total, bytes)
+                else {
+                    throw LaminaError(.limit, "--ctx", "the context is too long to keep its keys and values in memory")
+                }
+                total = sum
             }
-            total = sum
         }
         return total
     }
 
-    private func head(_ sequence: Int, _ layer: Int, _ head: Int) -> UnsafeMutableRawPointer {
-        let size = capacities[sequence] * headDimension * MemoryLayout<Float>.stride
-        return memory.start + starts[sequence] + (layer * keyValueHeads + head) * size
+    /// One head's keys and values in a ring of blocks; no values where they are part of the keys.
+    func ring(
+        sequence: Int, layer: Int, head: Int
+    ) -> (keys: UnsafeMutableRawPointer, values: UnsafeMutableRawPointer?, blocks: Int) {
+        let (shape, extent) = (shapes[layer], extents[sequence][layer])
+        let bytes = shape.headBlockBytes(type)
+        let start = memory.start + extent.start + head * extent.blocks * (bytes.keys + bytes.values)
+        return (start, shape.isLatent ? nil : start + extent.blocks * bytes.keys, extent.blocks)
     }
 
-    /// One head's keys (capacity / 16, headDim, 16).
-    func keys(sequence: Int, layer: Int, head: Int) -> UnsafeMutablePointer<Float> {
-        self.head(sequence, layer, head).assumingMemoryBound(to: Float.self)
-    }
-
-    /// One head's values (capacity, headDim).
-    func values(sequence: Int, layer: Int, head: Int) -> UnsafeMutablePointer<Float> {
-        // Behind the keys of all layers.
-        self.head(sequence, layerCount + layer, head).assumingMemoryBound(to: Float.self)
-    }
-
-    /// Stores the key and value of one position, heads side by side.
+    /// Stores one head's key and value of one position.
     func store(
-        sequence: Int, layer: Int, position: Int, key: UnsafePointer<Float>, value: UnsafePointer<Float>
+        sequence: Int, layer: Int, head: Int, position: Int, key: UnsafePointer<Float>, value: UnsafePointer<Float>?
     ) {
-        let block = Int(LAMINA_KEY_BLOCK)
-        for head in 0..<keyValueHeads {
-            let keys =
-                keys(sequence: sequence, layer: layer, head: head) + position / block * headDimension * block
-                + position % block
-            let values = values(sequence: sequence, layer: layer, head: head) + position * headDimension
-            for index in 0..<headDimension {
-                keys[index * block] = key[head * headDimension + index]
-                values[index] = value[head * headDimension + index]
-            }
+        let (shape, ring) = (shapes[layer], ring(sequence: sequence, layer: layer, head: head))
+        let size = Int(LAMINA_KV_BLOCK)
+        let block = position / size % ring.blocks
+        let bytes = shape.headBlockBytes(type)
+        kernels.pointee.store_key(
+            type.kernelType, ring.keys + block * bytes.keys, shape.keyDimension, position % size, key)
+        if let value, let values = ring.values {
+            kernels.pointee.store_value(
+                type.kernelType, values + block * bytes.values, shape.valueDimension, position % size, value)
         }
+    }
+}
+
+extension KeyValueShape {
+    /// Bytes of a block of one head's keys, and of its values.
+    func headBlockBytes(_ type: KeyValueType) -> (keys: Int, values: Int) {
+        (
+            lamina_kv_block_bytes(type.kernelType, keyDimension),
+            isLatent ? 0 : lamina_kv_block_bytes(type.kernelType, valueDimension)
+        )
+    }
+
+    /// Bytes of a block of all heads.
+    func blockBytes(_ type: KeyValueType) -> Int {
+        let bytes = headBlockBytes(type)
+        return heads * (bytes.keys + bytes.values)
     }
 }

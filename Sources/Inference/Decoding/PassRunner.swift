@@ -27,24 +27,23 @@ final class PassRunner: @unchecked Sendable {
         case tasks(Range<Int>)
         case checks(Range<Int>)
         case parts(Range<Int>)
-        case attention(layer: Int, scale: Float)
+        case attention(PlannedAttention)
+        case headProduct(PlannedHeadProduct)
+        case routing(PlannedRouting)
+        case experts(ExpertPass.Step, PlannedMixture)
     }
 
-    private let plan: StreamPlan
+    let plan: StreamPlan
     private let work: WorkPlan
-    private let config: ModelConfig
-    private let attention: [AttentionHeads]
-    private let kernels: KernelTable
-    private let vectors: ResidentVectors
-    /// Per sequence: rotary frequencies may depend on the prompt's length.
-    private let ropes: [Rope]
+    let kernels: KernelTable
     private let pool: OpaquePointer
     let workers: [Worker]
     let activations: Activations
-    private let cache: KeyValueCache
     let products: ChunkProducts
-    /// (columns, cosines then sines) of the positions in this pass.
-    private let angles: FloatBuffer
+    private let steps: ColumnSteps
+    private let attention: AttentionRunner
+    private let experts: ExpertPass
+    private let router: Router
     /// (rows, vocabulary rounded up) logits of the columns asked for.
     let logits: FloatBuffer
     private let logitsStride: Int
@@ -55,23 +54,20 @@ final class PassRunner: @unchecked Sendable {
     private var columns: [Column] = []
 
     init(
-        _ plan: StreamPlan, _ work: WorkPlan, _ config: ModelConfig, kernels: KernelTable, vectors: ResidentVectors,
-        ropes: [Rope], workers: [Worker], activations: Activations, cache: KeyValueCache, products: ChunkProducts,
-        logitsRows: Int, prefetcher: Prefetcher
+        _ plan: StreamPlan, _ work: WorkPlan, _ config: ModelConfig, kernels: KernelTable, steps: ColumnSteps,
+        workers: [Worker], products: ChunkProducts, logitsRows: Int, prefetcher: Prefetcher
     ) throws(LaminaError) {
         self.plan = plan
         self.work = work
-        self.config = config
-        attention = AttentionHeads.all(config)
         self.kernels = kernels
-        self.vectors = vectors
-        self.ropes = ropes
+        self.steps = steps
         self.workers = workers
-        self.activations = activations
-        self.cache = cache
         self.products = products
         self.prefetcher = prefetcher
-        angles = try FloatBuffer(count: activations.columns * config.rope.dimension)
+        activations = steps.activations
+        attention = AttentionRunner(kernels: kernels, activations: activations, cache: steps.cache)
+        router = Router(columns: activations.columns, plan)
+        experts = ExpertPass(kernels: kernels, activations: activations, router: router, widths: plan.widths)
         logitsStride = PassRunner.logitsStride(config)
         logits = try FloatBuffer(count: logitsRows * logitsStride)
         columns.reserveCapacity(activations.columns)
@@ -97,25 +93,24 @@ final class PassRunner: @unchecked Sendable {
         self.columns = columns
         products.begin(columns: columns.count)
         for (index, column) in columns.enumerated() {
-            let rope = ropes[column.sequence]
-            let start = angles.start + index * 2 * rope.frequencies.count
-            rope.fill(position: column.position, cosine: start, sine: start + rope.frequencies.count)
+            steps.angles.fill(column: index, sequence: column.sequence, position: column.position)
         }
-        var stages = work.stages.startIndex
+        if !plan.start.isEmpty { try runColumns(plan.start) }
+        var stages = work.stages[...]
         for step in plan.body {
             switch step {
             case .columns(let steps): try runColumns(steps)
-            case .multiply:
-                try multiply(work.stages[stages])
-                stages += 1
-            case .attend(let layer, let scale):
-                try run(.attention(layer: layer, scale: scale), count: columns.count * attention.count)
+            case .multiply: if let stage = stages.popFirst() { try multiply(stage) }
+            case .attend(let layer): try run(.attention(layer), count: columns.count * layer.groups.count)
+            case .headProduct(let product): try run(.headProduct(product), count: product.tasks.count)
+            case .route(let routing): try route(routing)
+            case .experts(let mixture): try run(mixture, &stages)
             case .layerEnd(let layer):
                 layerEnd?(layer)
                 if shouldStop() { return false }
             }
         }
-        if let head { try run(head, work.stages[stages]) }
+        if let head, let stage = stages.first { try run(head, stage) }
         products.end()
         return true
     }
@@ -124,9 +119,10 @@ final class PassRunner: @unchecked Sendable {
         switch head {
         case .logits(let wanted, let firstRow):
             // The wanted columns move to the front, in order: the head then reads one block of columns.
-            let width = plan.widths[Activation.residual.rawValue]
+            let width = plan.widths[StreamPlan.residual]
             for (index, column) in wanted.enumerated() where index != column {
-                activations.column(.residual, index).update(from: activations.column(.residual, column), count: width)
+                activations.column(StreamPlan.residual, index)
+                    .update(from: activations.column(StreamPlan.residual, column), count: width)
             }
             columns.removeLast(columns.count - wanted.count)
             products.beginHead(.logits(logits(row: firstRow), stride: logitsStride), columns: wanted.count)
@@ -143,6 +139,31 @@ final class PassRunner: @unchecked Sendable {
         if needsChecks { try run(.checks(stage.chunks), count: stage.chunks.count) }
         try run(.parts(stage.parts), count: stage.parts.count)
         if needsChecks { for chunk in stage.chunks { products.release(chunk) } }
+    }
+
+    // MARK: Experts
+
+    private func route(_ routing: PlannedRouting) throws(LaminaError) {
+        try run(.routing(routing), count: columns.count)
+        router.sort(routing.routing, columns: columns.count)
+        try products.route(experts.wanted(routing))
+    }
+
+    /// The chosen experts one after the other, each with its columns side by side.
+    private func run(_ mixture: PlannedMixture, _ stages: inout ArraySlice<ProductStage>) throws(LaminaError) {
+        experts.clear(mixture, columns: columns.count)
+        for expert in mixture.tasks.indices {
+            guard let gateUp = stages.popFirst(), let down = stages.popFirst() else { return }
+            let count = experts.begin(expert)
+            guard count > 0 else { continue }
+            products.begin(columns: count)
+            try run(.experts(.gather, mixture), count: count)
+            try multiply(gateUp)
+            try run(.experts(.activate, mixture), count: count)
+            try multiply(down)
+            try run(.experts(.accumulate, mixture), count: count)
+        }
+        products.begin(columns: columns.count)
     }
 
     // MARK: The pool
@@ -177,9 +198,15 @@ final class PassRunner: @unchecked Sendable {
         let worker = workers[worker]
         switch currentWork {
         case .columns(let steps, let blockSize):
-            for column in (index * blockSize)..<min((index + 1) * blockSize, columns.count) { perform(steps, column) }
-        case .attention(let layer, let scale):
-            attend(layer, scale, column: index / attention.count, attention[index % attention.count], worker)
+            for column in (index * blockSize)..<min((index + 1) * blockSize, columns.count) {
+                self.steps.perform(
+                    steps, column: column, sequence: columns[column].sequence, position: columns[column].position)
+            }
+        case .attention(let layer):
+            let column = index / layer.groups.count
+            attention.attend(
+                layer, layer.groups[index % layer.groups.count], column: column, sequence: columns[column].sequence,
+                position: columns[column].position, worker)
         case .tasks(let tasks):
             let task = plan.tasks[tasks.lowerBound + index]
             multiply(task.matrix) { () throws(LaminaError) in try products.multiply(task, worker) }
@@ -189,6 +216,15 @@ final class PassRunner: @unchecked Sendable {
         case .parts(let parts):
             let part = work.parts[parts.lowerBound + index]
             multiply(plan.tasks[part.task].matrix) { () throws(LaminaError) in try products.multiply(part, worker) }
+        case .headProduct(let product):
+            multiply(product.matrix) { () throws(LaminaError) in
+                try products.multiply(product, plan.tasks[product.tasks.lowerBound + index], worker)
+            }
+        case .routing(let routing):
+            router.choose(
+                column: index, routing.routing, products: activations.column(routing.scores, index),
+                bias: routing.bias.map(steps.vectors.vector), scratch: worker.scores.start)
+        case .experts(let step, let mixture): experts.perform(step, mixture, place: index)
         }
     }
 
@@ -203,61 +239,5 @@ final class PassRunner: @unchecked Sendable {
             // Workers that wait for chunks behind this one would wait for ever: its slots are not given back.
             prefetcher.abort(located)
         }
-    }
-
-    // MARK: Columns
-
-    private func perform(_ steps: [ColumnStep], _ column: Int) {
-        for step in steps {
-            switch step {
-            case .rmsNorm(let input, let weight, let output):
-                kernels.pointee.rms_norm(
-                    activations.column(input, column), vectors.vector(weight), config.normEpsilon,
-                    activations.column(output, column), plan.widths[input.rawValue])
-            case .addBias(let bias, let target):
-                kernels.pointee.add(
-                    vectors.vector(bias), activations.column(target, column), plan.widths[target.rawValue])
-            case .rotateHalves(let activation, let heads): rotateHalves(activation, heads: heads, column)
-            case .storeKeyValue(let layer):
-                cache.store(
-                    sequence: columns[column].sequence, layer: layer, position: columns[column].position,
-                    key: activations.column(.key, column), value: activations.column(.value, column))
-            case .siluMultiply(let gate, let up):
-                kernels.pointee.silu_multiply(
-                    activations.column(gate, column), activations.column(up, column), plan.widths[gate.rawValue])
-            case .add(let source, let target):
-                kernels.pointee.add(
-                    activations.column(source, column), activations.column(target, column),
-                    plan.widths[target.rawValue])
-            }
-        }
-    }
-
-    private func rotateHalves(_ activation: Activation, heads: Int, _ column: Int) {
-        let half = config.rope.dimension / 2
-        let cosine = angles.start + column * 2 * half
-        for head in 0..<heads {
-            kernels.pointee.rope_half(
-                activations.column(activation, column) + head * config.headDimension, cosine, cosine + half, 2 * half)
-        }
-    }
-
-    private func attend(_ layer: Int, _ scale: Float, column: Int, _ heads: AttentionHeads, _ worker: Worker) {
-        let started = lamina_monotonic_seconds()
-        let (sequence, position) = (columns[column].sequence, columns[column].position)
-        var task = lamina_attention_task()
-        task.query = UnsafePointer(activations.column(.query, column) + heads.first * config.headDimension)
-        task.queries = heads.count
-        task.keys = UnsafePointer(cache.keys(sequence: sequence, layer: layer, head: heads.keyValueHead))
-        task.values = UnsafePointer(cache.values(sequence: sequence, layer: layer, head: heads.keyValueHead))
-        task.head_dim = config.headDimension
-        task.first = 0
-        task.count = position + 1
-        task.scale = scale
-        task.scores = worker.scores.start
-        task.score_stride = worker.scoreStride
-        task.output = activations.column(.mixed, column) + heads.first * config.headDimension
-        kernels.pointee.attend(&task)
-        worker.seconds.compute += lamina_monotonic_seconds() - started
     }
 }

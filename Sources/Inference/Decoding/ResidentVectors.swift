@@ -24,10 +24,11 @@ final class ResidentVectors: Sendable {
                     let elements = try decoder.decode(
                         vector.tensor, chunk: chunk, stored: UnsafeRawBufferPointer(bytes.bytes), base: read.offset,
                         planeCount: matrix.planeCount, planeBytes: matrix.planeBytes)
-                    // A vector is one row, so a chunk is all of it or a range of its columns.
+                    // Of a vector, and of scales, a chunk holds whole rows or a range of one row's columns.
+                    let first = extent.firstUnit * vector.tensor.geometry.columns + extent.firstColumn
                     kernels.widen(
-                        matrix.weightType, elements, to: buffer.start + vector.offset + extent.firstColumn,
-                        count: extent.columnCount)
+                        matrix.weightType, elements, to: buffer.start + vector.offset + first,
+                        count: extent.elementCount)
                 } catch {
                     throw error.located(in: file, tensor: vector.name)
                 }

@@ -5,27 +5,27 @@ import CKernels
 public struct Rope: Sendable {
     /// Inverse frequencies, rotary dimension / 2 of them.
     public let frequencies: [Float]
-    /// What cosine and sine are multiplied with; 1 but for YaRN.
+    /// What cosine and sine are multiplied with; 1 but for YaRN and LongRoPE.
     public let attentionFactor: Float
 
     /// Frequencies for a prompt of `promptLength` tokens.
     ///
-    /// Only dynamic scaling looks at the length, and only when the prompt exceeds the model's positions. The
-    /// frequencies then follow the whole prompt and stay as they are while tokens are generated, also across that
-    /// boundary: keys that are in the cache were rotated with them.
+    /// Some kinds of scaling look at the length. The frequencies then follow the whole prompt and stay as they are while
+    /// tokens are generated, also across the length at which another prompt would get others: keys that are in the cache
+    /// were rotated with them.
     public init(_ settings: RopeSettings, promptLength: Int) {
-        var base = settings.base
-        if case .dynamic(let factor) = settings.scaling, settings.dimension > 2 {
-            let positions = Double(settings.maximumPositions)
-            let length = max(Double(promptLength), positions)
-            let dimension = Double(settings.dimension)
-            base *= lamina_pow(factor * length / positions - (factor - 1), dimension / (dimension - 2))
-        }
+        let base = Rope.base(settings, promptLength: promptLength)
         let powers = (0..<settings.dimension / 2).map { index in
             Float(lamina_pow(base, Double(Float(2 * index) / Float(settings.dimension))))
         }
+        attentionFactor =
+            switch settings.scaling {
+            case .yarn(let yarn): Float(yarn.attentionFactor)
+            case .longrope(let long): Float(long.attentionFactor)
+            default: 1
+            }
         switch settings.scaling {
-        case .none, .dynamic: frequencies = powers.map { 1 / $0 }
+        case .none, .dynamic, .byOctave: frequencies = powers.map { 1 / $0 }
         case .linear(let factor): frequencies = powers.map { 1 / $0 / Float(factor) }
         case .llama3(let factor, let low, let high, let original):
             frequencies = powers.map {
@@ -33,9 +33,33 @@ public struct Rope: Sendable {
                     1 / $0, factor: Float(factor), low: Float(low), high: Float(high), original: Float(original))
             }
         case .yarn(let yarn): frequencies = Rope.yarn(powers, yarn, base: base)
+        case .longrope(let long):
+            let factors = promptLength > long.originalPositions ? long.longFactors : long.shortFactors
+            frequencies = zip(powers, factors).map { 1 / (Float($1) * $0) }
         }
-        attentionFactor = if case .yarn(let yarn) = settings.scaling { Float(yarn.attentionFactor) } else { 1 }
     }
+
+    /// The base, which two kinds of scaling let grow with the prompt.
+    private static func base(_ settings: RopeSettings, promptLength: Int) -> Double {
+        let dimension = Double(settings.dimension)
+        let growth: Double
+        switch settings.scaling {
+        case .dynamic(let factor):
+            let positions = Double(settings.maximumPositions)
+            growth = factor * max(Double(promptLength), positions) / positions - (factor - 1)
+        case .byOctave(let trained):
+            // 2 ^ ceil(log2(length / trained) + 1) - 1, without a logarithm that might fall on the wrong side.
+            var octave = 2.0
+            while Double(promptLength) > trained * octave / 2 { octave *= 2 }
+            growth = octave - 1
+        default: return settings.base
+        }
+        guard settings.dimension > 2 else { return settings.base }
+        return settings.base * lamina_pow(growth, dimension / (dimension - 2))
+    }
+
+    /// Our own power.
+    static func power(_ base: Double, _ exponent: Double) -> Double { lamina_pow(base, exponent) }
 
     /// Wavelengths beyond the original context are stretched by the factor, short ones kept, those between blended.
     private static func llama3(_ frequency: Float, factor: Float, low: Float, high: Float, original: Float) -> Float {

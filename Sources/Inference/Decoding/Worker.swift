@@ -1,3 +1,4 @@
+import CKernels
 import LayerStore
 import TensorCore
 
@@ -5,11 +6,13 @@ import TensorCore
 final class Worker: @unchecked Sendable {
     // Sendable: the pool gives each worker number to one thread at a time.
     let decoder: ChunkDecoder
-    /// Attention scores (queries, scoreStride) of the longest sequence.
+    /// Attention scores (queries, scoreStride) of the longest sequence; a router's scores.
     let scores: FloatBuffer
     let scoreStride: Int
-    /// Products of one panel (columns, 64), only for scoring.
+    /// Products of one panel (columns, 64), only where they do not go to their place at once.
     let panel: FloatBuffer
+    /// Rows of a panel as f32 (64, columns of the matrix), or a chain of it; only where weights are needed so.
+    let rows: FloatBuffer
     var seconds = Seconds()
 
     /// Where a worker's time went.
@@ -25,11 +28,12 @@ final class Worker: @unchecked Sendable {
     }
 
     init(
-        decodedBytes: Int, positions: Int, queries: Int, panelColumns: Int, kernels: KernelTable
+        decodedBytes: Int, scores scoreRows: ScoreRows, rowFloats: Int, panelColumns: Int, kernels: KernelTable
     ) throws(LaminaError) {
         decoder = try ChunkDecoder(slotBytes: decodedBytes, kernels: kernels)
-        scores = try FloatBuffer(count: queries * positions)
-        scoreStride = positions
+        scores = try FloatBuffer(count: scoreRows.floats)
+        scoreStride = scoreRows.stride
+        rows = try FloatBuffer(count: rowFloats)
         panel = try FloatBuffer(count: panelColumns * 64)
     }
 
@@ -37,7 +41,43 @@ final class Worker: @unchecked Sendable {
     private static let zstdBytes = 160 << 10
 
     /// Bytes one worker takes, without its panel.
-    static func memoryBytes(decodedBytes: Int, positions: Int, queries: Int) -> Int {
-        ChunkDecoder.memoryBytes(slotBytes: decodedBytes) + queries * positions * MemoryLayout<Float>.stride + zstdBytes
+    static func memoryBytes(decodedBytes: Int, scores: ScoreRows, rowFloats: Int) -> Int {
+        ChunkDecoder.memoryBytes(slotBytes: decodedBytes)
+            + (scores.floats + rowFloats) * MemoryLayout<Float>.stride + zstdBytes
+    }
+
+    /// Bytes of `panel` per column.
+    static let panelBytesPerColumn = 64 * MemoryLayout<Float>.stride
+}
+
+/// A worker's room for scores.
+struct ScoreRows: Sendable {
+    var floats: Int
+    /// From one query's to the next.
+    var stride: Int
+}
+
+extension StreamPlan {
+    /// Scores of all queries that share a key over the longest sequence; where experts are chosen, two values for each.
+    func scoreRows(_ workload: Workload) -> ScoreRows {
+        // A window may begin inside a block.
+        let stride =
+            workload.sequences.reduce(0) { max($0, KeyValueCache.capacity($1.positions)) } + Int(LAMINA_KV_BLOCK)
+        let routed = routings.reduce(0) { max($0, 2 * $1.experts) }
+        return ScoreRows(floats: max(mostQueries * stride, routed), stride: stride)
+    }
+
+    /// Floats of a panel's rows in the widest matrix that is multiplied head by head, or whose rows are normalised; of a
+    /// chain of a panel where weights are widened first.
+    var rowFloats: Int {
+        var columns = headForm.normalizesRows ? head.columns : 0
+        for case .headProduct(let product) in body { columns = max(columns, matrices[product.matrix].columns) }
+        let hasFloat8 = matrices.contains { $0.weightType == .float8 }
+        return max(64 * columns, hasFloat8 ? PanelScales.widenedFloats : 0)
+    }
+
+    /// Bytes per column and worker for products of a panel that go to their place afterwards.
+    var panelBytesPerColumn: Int {
+        body.contains { if case .headProduct = $0 { true } else { false } } ? Worker.panelBytesPerColumn : 0
     }
 }

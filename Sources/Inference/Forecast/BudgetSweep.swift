@@ -24,7 +24,7 @@ extension SessionPlan {
     /// memory: the engine's own division of memory each time, at the rates given.
     public func sweep(disk: DiskRate?, compute: ComputeRates?) -> [BudgetStep] {
         var first = 1 << 30
-        while first > SessionPlan.smallestFirstBudget, first > passBytes { first /= 2 }
+        while first > SessionPlan.smallestFirstBudget, first > weightBytes { first /= 2 }
         return sweep(from: first, disk: disk, compute: compute)
     }
 
@@ -40,7 +40,7 @@ extension SessionPlan {
             }
             steps.append(BudgetStep(memoryBytes: budget, gain: gain))
             // Nothing stays in memory where there is only one pass.
-            if let plan, plan.residentShare == 1 || plan.memory.passes == 1 && budget > passBytes { break }
+            if let plan, plan.residentShare == 1 || plan.memory.passes == 1 && budget > weightBytes { break }
             budget *= 2
         }
         return steps

@@ -19,6 +19,8 @@ final class ComputeProbe: @unchecked Sendable {
         let output: FloatBuffer
         /// Attention's scores.
         let scores: FloatBuffer
+        /// A chain of a panel of 8-bit floats.
+        let widened: FloatBuffer
         var done = 0
 
         init(
@@ -28,6 +30,7 @@ final class ComputeProbe: @unchecked Sendable {
             decoder = try ChunkDecoder(slotBytes: scratchBytes, kernels: kernels)
             output = try FloatBuffer(count: outputs)
             scores = try FloatBuffer(count: queries * ComputeProbe.mostPositions)
+            widened = try FloatBuffer(count: PanelScales.widenedFloats)
         }
     }
 
@@ -42,7 +45,7 @@ final class ComputeProbe: @unchecked Sendable {
     }
 
     private let plan: StreamPlan
-    private let config: ModelConfig
+    private let keyValueType: KeyValueType
     private let kernels: KernelTable
     private let memory: UnsafeMutableRawBufferPointer
     private let pool: OpaquePointer
@@ -69,13 +72,14 @@ final class ComputeProbe: @unchecked Sendable {
     /// `.limit` for memory or threads.
     init(_ session: SessionPlan, columns: Int, memory: UnsafeMutableRawBufferPointer) throws(LaminaError) {
         plan = session.stream
-        config = session.model.config
+        keyValueType = session.options.keyValueType
         kernels = session.kernels
         self.memory = memory
-        queries = AttentionHeads.mostQueries(config)
+        queries = plan.mostQueries
+        let widestHead = plan.keyValues.reduce(0) { max($0, $1.keyDimension, $1.valueDimension) }
         inputStride = roundedUp(
             session.stream.matrices.reduce(0) { max($0, $1.tensor.geometry.paddedColumns) }, to: 16)
-        input = try FloatBuffer(count: max(inputStride * columns, queries * config.headDimension))
+        input = try FloatBuffer(count: max(inputStride * columns, queries * widestHead))
         // Zeros would do, but not on a processor that is quicker with them.
         input.start.update(repeating: 0.01, count: input.count)
         var hands: [Hand] = []
@@ -84,7 +88,7 @@ final class ComputeProbe: @unchecked Sendable {
                 try Hand(
                     number: number,
                     scratchBytes: session.stream.scratchBytes(keepsDecoded: session.memory.keepsDecoded),
-                    outputs: max(64 * columns, queries * config.headDimension), queries: queries,
+                    outputs: max(64 * columns, queries * widestHead), queries: queries,
                     kernels: session.kernels))
         }
         self.hands = hands
@@ -129,17 +133,18 @@ final class ComputeProbe: @unchecked Sendable {
     /// Time that all threads together take to attend to one position with one head; 0 where there is no room for keys
     /// and values.
     func secondsPerScore() throws(LaminaError) -> Double {
-        let bytesPerPosition = 2 * config.headDimension * MemoryLayout<Float>.stride
-        let block = Int(LAMINA_KEY_BLOCK)
-        let positions = min(ComputeProbe.mostPositions, memory.count / bytesPerPosition) / block * block
-        guard positions > 0, let base = memory.baseAddress else { return 0 }
-        let size = positions * bytesPerPosition
+        guard let shape = plan.keyValues.first, let base = memory.baseAddress else { return 0 }
+        let block = Int(LAMINA_KV_BLOCK)
+        let bytes = shape.headBlockBytes(keyValueType)
+        let blocks = min(ComputeProbe.mostPositions / block, memory.count / (bytes.keys + bytes.values))
+        guard blocks > 0 else { return 0 }
+        let size = blocks * (bytes.keys + bytes.values)
         let caches = max(1, min(memory.count, ComputeProbe.mostSampleBytes) / size)
         memory.initializeMemory(as: UInt8.self, repeating: 0)
         let rate = try rate { (hand, turn) throws(LaminaError) in
             let start = base + (turn * self.hands.count + hand.number) % caches * size
-            self.attend(start.assumingMemoryBound(to: Float.self), positions: positions, hand)
-            return positions * self.queries
+            self.attend(start, shape, blocks: blocks, hand)
+            return blocks * block * self.queries
         }
         return 1 / rate
     }
@@ -281,7 +286,7 @@ final class ComputeProbe: @unchecked Sendable {
         for unit in 0..<extent.unitCount {
             var task = panel(unit, planned, columns: columns, hand)
             task.weights = elements + unit * 64 * extent.columnCount * matrix.tensor.geometry.elementSize
-            kernels.multiply(matrix.weightType, &task)
+            kernels.multiply(matrix.weightType, &task, widened: hand.widened.start)
         }
     }
 
@@ -301,18 +306,23 @@ final class ComputeProbe: @unchecked Sendable {
         return task
     }
 
-    private func attend(_ keys: UnsafePointer<Float>, positions: Int, _ hand: Hand) {
+    private func attend(_ keys: UnsafeRawPointer, _ shape: KeyValueShape, blocks: Int, _ hand: Hand) {
         var task = lamina_attention_task()
+        task.type = keyValueType.kernelType
         task.query = UnsafePointer(input.start)
+        task.query_stride = shape.keyDimension
         task.queries = queries
         task.keys = keys
-        task.values = keys + positions * config.headDimension
-        task.head_dim = config.headDimension
-        task.count = positions
+        task.values = shape.isLatent ? nil : keys + blocks * shape.headBlockBytes(keyValueType).keys
+        task.ring_blocks = blocks
+        task.head_dim = shape.keyDimension
+        task.value_dim = shape.valueDimension
+        task.count = blocks * Int(LAMINA_KV_BLOCK)
         task.scale = 1
         task.scores = hand.scores.start
         task.score_stride = ComputeProbe.mostPositions
         task.output = hand.output.start
+        task.output_stride = shape.valueDimension
         kernels.pointee.attend(&task)
     }
 }

@@ -3,9 +3,11 @@
 /// Disk and processors work side by side, and the slower one decides: a pass takes
 /// `max(bytes / disk rate, products + checks + attention + barriers)`, where
 /// - bytes are those of the pass that do not stay in memory (the first time all), and of the chunks of the embedding
-///   that are looked up;
+///   that are looked up; of n experts, k for each of c columns, those of n (1 - (1 - k/n)^c), the distinct ones if
+///   columns are sent anywhere with equal chance, less the share that stays in memory;
 /// - products are, for each way weights are stored, their number times the measured time of a weight with this number
-///   of columns; of the head only the columns whose logits are wanted count;
+///   of columns; of the head only the columns whose logits are wanted count, of experts the distinct ones, each with
+///   its part of c times k columns;
 /// - checks are the bytes read divided by the checksum's rate;
 /// - attention is layers times heads times the positions that all columns attend to, times the time of one;
 /// - barriers are the steps of the pass times the time of one.
@@ -101,7 +103,8 @@ public struct Forecast: Sendable {
     func bytes(_ pass: Pass) -> Double {
         let body = pass.isFirstOfBody ? cost.body.bytes : cost.body.streamedBytes
         let head = pass.headColumns == 0 ? 0 : pass.isFirstOfHead ? cost.head.bytes : cost.head.streamedBytes
-        return Double(body + head) + cost.lookupBytes(tokens: pass.columns)
+        let experts = cost.expertBytes(columns: pass.columns, isFirst: pass.isFirstOfBody)
+        return Double(body + head) + experts + cost.lookupBytes(tokens: pass.columns)
     }
 
     /// Bytes read in a step.
@@ -127,19 +130,31 @@ public struct Forecast: Sendable {
     func time(_ pass: Pass) -> Time {
         let bytes = bytes(pass)
         let disk = bytes == 0 ? 0 : disk.map { bytes / $0.bytesPerSecond }
-        guard let compute, let body = products(cost.body, pass.columns, compute),
-            let head = products(cost.head, pass.headColumns, compute)
+        guard let compute, let body = products(cost.body.weights, pass.columns, compute),
+            let head = products(cost.head.weights, pass.headColumns, compute),
+            let experts = expertProducts(pass.columns, compute)
         else { return Time(disk: disk, compute: nil) }
         let checks = bytes / compute.checkedBytesPerSecond
         let attention = Double(cost.scoresPerPosition * pass.attended) * compute.secondsPerScore
         let barriers = Double(cost.barriers) * compute.secondsPerBarrier
-        return Time(disk: disk, compute: body + head + checks + attention + barriers)
+        return Time(disk: disk, compute: body + head + experts + checks + attention + barriers)
     }
 
-    private func products(_ part: PassCost.Part, _ columns: Int, _ compute: ComputeRates) -> Double? {
+    private func expertProducts(_ columns: Int, _ compute: ComputeRates) -> Double? {
+        var seconds = 0.0
+        for layer in cost.experts {
+            guard let all = products(layer.weights, layer.columnsPerExpert(columns: columns), compute) else {
+                return nil
+            }
+            seconds += layer.wantedShare(columns: columns) * all
+        }
+        return seconds
+    }
+
+    private func products(_ weights: [WeightForm: Int], _ columns: Int, _ compute: ComputeRates) -> Double? {
         guard columns > 0 else { return 0 }
         var seconds = 0.0
-        for (form, count) in part.weights {
+        for (form, count) in weights {
             guard let each = compute.secondsPerWeight(form, columns: columns) else { return nil }
             seconds += Double(count) * each
         }

@@ -48,7 +48,7 @@ extension SessionPlan {
         guard stream.files.contains(where: { $0.size >= UInt64(requestBytes) }) else { return nil }
         let memory = try measuringMemory()
         // Not more than will ever be in flight; what all stays in memory needs no slots.
-        let slots = streamedBytes == 0 ? memory.count / requestBytes : slotCount
+        let slots = streamedPassBytes == 0 ? memory.count / requestBytes : slotCount
         let wanted = (options.readDepth.map { [$0] } ?? SessionPlan.depths).filter { $0 <= slots }
         let result = try DiskProbe.measure(
             files: stream.files, requestBytes: requestBytes, depths: wanted.isEmpty ? [max(1, slots)] : wanted,
@@ -64,7 +64,7 @@ extension SessionPlan {
         let columns = columns.filter { $0 == 1 || $0 <= memory.columns }
         let room = try measuringMemory()
         let probe = try ComputeProbe(self, columns: columns.last ?? 1, memory: room.bytes)
-        var forms = Set(PassCost(self).body.weights.keys).union(PassCost(self).head.weights.keys)
+        var forms = PassCost(self).forms
         if alsoDecoded { forms.formUnion(forms.map { WeightForm(dtype: $0.dtype, coding: .clear) }) }
         var products: [WeightForm: [ComputeRates.Product]] = [:]
         for form in forms { products[form] = try probe.products(form, columns: columns) }
@@ -76,7 +76,8 @@ extension SessionPlan {
     /// Memory that the ring, or the resident weights, are going to take, touched.
     private mutating func measuringMemory() throws(LaminaError) -> UntouchedMemory {
         if let ring { return ring }
-        let wanted = min(ComputeProbe.mostSampleBytes, self.memory.ringBytes + self.memory.residentBytes)
+        let wanted = min(
+            ComputeProbe.mostSampleBytes, self.memory.ringBytes + self.memory.residentBytes + self.memory.expertBytes)
         let memory = try UntouchedMemory.ring(count: max(self.memory.ringBytes, wanted))
         ring = memory
         return memory
@@ -89,11 +90,15 @@ extension SessionPlan {
 }
 
 extension SessionPlan {
-    /// Bytes of weights in a pass as stored, and those of them that are read in every pass.
-    public var passBytes: Int { requests.bytesPerPass }
-    public var streamedPassBytes: Int { streamedBytes }
+    /// Bytes of all weights as stored, and of those that every pass uses: without experts the same.
+    public var weightBytes: Int { requests.byteCount }
+    public var denseBytes: Int { requests.denseByteCount }
+    /// Bytes of weights in a pass as stored, and those of them that are read in every pass; with experts what is to be
+    /// expected of a pass of one token.
+    public var passBytes: Int { denseBytes + routedBytes.wanted }
+    public var streamedPassBytes: Int { streamedDenseBytes + routedBytes.read }
     /// The share of a pass's bytes that need not be read again.
-    public var residentShare: Double { passBytes == 0 ? 1 : 1 - Double(streamedBytes) / Double(passBytes) }
+    public var residentShare: Double { passBytes == 0 ? 1 : 1 - Double(streamedPassBytes) / Double(passBytes) }
     /// Whether resident weights are decoded.
     public var keepsDecoded: Bool { memory.keepsDecoded }
     /// Bytes that weights in memory take, as they are kept there.
@@ -107,6 +112,7 @@ extension SessionPlan {
     public var threads: Int { options.threads }
     /// Bytes of the keys and values of all positions.
     public var keyValueBytes: Int {
-        (try? KeyValueCache.byteCount(model.config, positions: workload.sequences.map(\.positions))) ?? 0
+        (try? KeyValueCache.byteCount(
+            stream.keyValues, sequences: workload.sequences, type: options.keyValueType)) ?? 0
     }
 }

@@ -36,6 +36,8 @@ struct PassCost: Sendable, Equatable {
     var body = Part()
     /// What only positions whose logits are wanted need.
     var head = Part()
+    /// What columns need that are sent there.
+    var experts: [RoutedLayer] = []
     /// Most columns of one pass.
     var columns = 1
     /// Scores of one column per position it attends to: layers times query heads.
@@ -46,21 +48,26 @@ struct PassCost: Sendable, Equatable {
     var lookupChunks = 1
     var lookupBytes = 0.0
 
-    /// Stored bytes of a pass, and those of them that are read every time.
+    /// Stored bytes of a pass, and those of them that are read every time; experts apart.
     var bytes: Int { body.bytes + head.bytes }
     var streamedBytes: Int { body.streamedBytes + head.streamedBytes }
 
+    /// All ways that weights are multiplied.
+    var forms: Set<WeightForm> {
+        ([body.weights, head.weights] + experts.map(\.weights)).reduce(into: []) { $0.formUnion($1.keys) }
+    }
+
+    /// Stored bytes of experts that a pass of `columns` is expected to read, the first time or later.
+    func expertBytes(columns: Int, isFirst: Bool) -> Double {
+        experts.reduce(0) { sum, layer in
+            let readShare = isFirst ? 1 : 1 - layer.cachedShare
+            return sum + Double(layer.bytes) * layer.wantedShare(columns: columns) * readShare
+        }
+    }
+
     /// Bytes read to look up the embeddings of `tokens`, drawn at random: those of the distinct chunks they are in.
     func lookupBytes(tokens: Int) -> Double {
-        var missed = 1.0
-        let miss = 1 - 1 / Double(lookupChunks)
-        // (1 - 1/n) to the power of `tokens`, by squaring.
-        var (power, exponent) = (miss, tokens)
-        while exponent > 0 {
-            if exponent & 1 == 1 { missed *= power }
-            power *= power
-            exponent >>= 1
-        }
+        let missed = power(1 - 1 / Double(lookupChunks), tokens)
         return Double(lookupChunks) * (1 - missed) * lookupBytes
     }
 }
@@ -69,20 +76,22 @@ extension PassCost {
     /// The passes of a planned session.
     init(_ session: SessionPlan) {
         let plan = session.stream
-        for (index, request) in session.requests.requests.enumerated() {
+        for (index, request) in session.requests.requests.enumerated() where request.expert == nil {
             let isHead = index >= session.requests.bodyCount
             var part = isHead ? head : body
             part.bytes += request.byteCount
             if session.isStreamed[index] { part.streamedBytes += request.byteCount }
-            for chunk in request.chunks {
-                let form = plan.form(ofChunk: chunk, keepsDecoded: session.memory.keepsDecoded)
-                part.weights[form, default: 0] += plan.chunks[chunk].decodedBytes / form.dtype.size
-            }
+            plan.count(request.chunks, keepsDecoded: session.memory.keepsDecoded, in: &part.weights)
             if isHead { head = part } else { body = part }
         }
+        experts = session.routedLayers
+        for (index, layer) in session.requests.experts.layers.enumerated() {
+            for expert in plan.experts[layer.experts] {
+                plan.count(expert.chunks, keepsDecoded: session.memory.keepsDecoded, in: &experts[index].weights)
+            }
+        }
         columns = session.memory.columns
-        let config = session.model.config
-        scoresPerPosition = config.layerCount * config.headCount
+        scoresPerPosition = plan.queryHeads
         barriers = plan.body.count + 2
         let embedding = plan.matrices[plan.embedding]
         lookupChunks = embedding.tensor.geometry.chunkCount
@@ -98,6 +107,14 @@ extension PassCost {
 }
 
 extension StreamPlan {
+    /// Adds the weights of chunks, by how they are multiplied.
+    fileprivate func count(_ chunks: Range<Int>, keepsDecoded: Bool, in weights: inout [WeightForm: Int]) {
+        for chunk in chunks {
+            let form = form(ofChunk: chunk, keepsDecoded: keepsDecoded)
+            weights[form, default: 0] += self.chunks[chunk].decodedBytes / form.dtype.size
+        }
+    }
+
     /// How the weights of a chunk are multiplied, where all are kept decoded or not.
     func form(ofChunk index: Int, keepsDecoded: Bool) -> WeightForm {
         let chunk = chunks[index]

@@ -2,7 +2,8 @@ import CSystem
 import LayerStore
 import TensorCore
 
-/// How the memory budget is divided: what must be there first, then width of prefill, read-ahead, resident weights.
+/// How the memory budget is divided: what must be there first, then width of prefill, read-ahead, resident weights,
+/// experts.
 struct MemoryPlan: Sendable, Equatable {
     /// Columns per pass.
     var columns: Int
@@ -10,8 +11,11 @@ struct MemoryPlan: Sendable, Equatable {
     var requestBytes: Int
     /// Bytes for the ring's slots.
     var ringBytes: Int
-    /// Bytes for resident weights.
+    /// Bytes for resident weights, those of experts apart.
     var residentBytes: Int
+    /// Experts of each layer that there are places for, where routed ones stay; and the bytes of these places.
+    var expertSlots: Int
+    var expertBytes: Int
     /// Residents are kept decoded: everything fits that way, and later passes then only multiply.
     var keepsDecoded: Bool
     /// Bytes for chunks of an embedding that is not the head's matrix, kept as they are looked up.
@@ -39,7 +43,7 @@ struct MemoryPlan: Sendable, Equatable {
     /// Passes from which keeping everything decoded pays for filling more memory.
     private static let passesForDecoded = 4
     /// Wider prefill passes gain nothing more per byte read.
-    private static let mostColumns = 4096
+    static let mostColumns = 4096
     /// Thread stacks, the allocator's slack, the system's buffers, and the files of the program and its libraries, whose
     /// pages in the cache a cgroup counts whether they are mapped or not.
     private static let overhead = 36 << 20
@@ -60,15 +64,25 @@ struct MemoryPlan: Sendable, Equatable {
         var laterPasses: Int
         /// Bytes of the largest chunk as stored.
         var chunkBytes: Int
-        /// Bytes of all requests of a pass, as stored, and of all its chunks decoded.
+        /// Bytes of the requests of every pass as stored, experts apart, and of all chunks decoded.
         var passBytes: Int
         var decodedPassBytes: Int
+        /// Experts of each layer that has some, and bytes of the largest as stored.
+        var expertCounts: [Int] = []
+        var largestExpertBytes = 0
         /// Whether multiplying decoded chunks is faster than decoding resident ones each time.
         var isDecodedFaster: Bool
         /// Bytes of the largest chunk of the embedding, of which there is room for one in `fixed`.
         var lookupBytes: Int
         /// Bytes of the embedding where it is not part of the pass.
         var embeddingBytes: Int
+
+        /// Bytes of places for so many experts of each layer.
+        func expertBytes(slots: Int) -> Int {
+            ExpertCache.byteCount(slotsPerLayer: slots, counts: expertCounts, slotBytes: largestExpertBytes)
+        }
+        /// Bytes of all weights as they are kept as stored.
+        var storedBytes: Int { passBytes + expertBytes(slots: .max) }
     }
 
     /// Divides `budget` bytes. Throws `.limit` with the smallest budget that works.
@@ -99,7 +113,7 @@ struct MemoryPlan: Sendable, Equatable {
         keepsDecoded =
             demand.isDecodedFaster && passes >= MemoryPlan.passesForDecoded
             && leftWithRing >= demand.decodedPassBytes
-        let isAllResident = keepsDecoded || (passes > 1 && left >= demand.passBytes)
+        let isAllResident = keepsDecoded || (passes > 1 && left >= demand.storedBytes)
         // What is resident as stored is read straight to its place: then the ring has nothing to do.
         let needsRing = keepsDecoded || !isAllResident
         ringBytes = needsRing ? ring.bytes : 2 * demand.chunkBytes
@@ -107,6 +121,9 @@ struct MemoryPlan: Sendable, Equatable {
         if needsRing { left = leftWithRing }
         residentBytes = keepsDecoded ? demand.decodedPassBytes : passes > 1 ? min(left, demand.passBytes) : 0
         left -= residentBytes
+        // What every pass needs first, then what some need.
+        (expertSlots, expertBytes) = keepsDecoded || passes == 1 ? (0, 0) : MemoryPlan.experts(demand, left: left)
+        left -= expertBytes
         embeddingBytes = isAllResident ? min(left, demand.embeddingBytes) : 0
         totalBytes = budget - spare - left + embeddingBytes
     }
@@ -115,8 +132,15 @@ struct MemoryPlan: Sendable, Equatable {
     private static func ring(_ demand: Demand, left: Int, largest: Int) -> (bytes: Int, requestBytes: Int) {
         let smallest = 2 * demand.chunkBytes
         let useful = max(left / ringShare, min(left, (usefulSlots - 2) * demand.chunkBytes))
-        let bytes = min(smallest + useful, max(smallest, largest), max(smallest, demand.passBytes))
+        let bytes = min(smallest + useful, max(smallest, largest), max(smallest, demand.storedBytes))
         return (bytes, max(demand.chunkBytes, min(RequestPlan.wantedBytes, bytes / usefulSlots)))
+    }
+
+    /// As many places for experts of every layer as there is room for, and their bytes.
+    private static func experts(_ demand: Demand, left: Int) -> (slots: Int, bytes: Int) {
+        var slots = demand.expertCounts.max() ?? 0
+        while demand.expertBytes(slots: slots) > left { slots -= 1 }
+        return (slots, demand.expertBytes(slots: slots))
     }
 
     private static func rounded(_ bytes: Int) -> Int { (bytes + (1 << 20) - 1) >> 20 }

@@ -10,6 +10,8 @@ struct ReadRequest: Sendable, Equatable {
     var neededBytes: Int
     /// Indices into `StreamPlan.chunks`.
     var chunks: Range<Int>
+    /// Index into `StreamPlan.experts`; `nil` for what every pass reads.
+    var expert: Int?
 }
 
 /// Passes the prefetcher reads ahead for: `count` in a row, with the head's chunks or without.

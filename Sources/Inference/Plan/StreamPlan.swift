@@ -7,12 +7,15 @@ enum WeightType: Int, Sendable {
     case bfloat16 = 0
     case float16 = 1
     case float32 = 2
+    /// E4M3, with scales.
+    case float8 = 3
 
     init?(_ dtype: DType) {
         switch dtype {
         case .bfloat16: self = .bfloat16
         case .float16: self = .float16
         case .float32: self = .float32
+        case .float8E4M3: self = .float8
         default: return nil
         }
     }
@@ -29,6 +32,8 @@ struct PlannedMatrix: Sendable {
     let file: Int
     /// Name with the layer's index, for messages.
     let name: String
+    /// Offset of its scales in `ResidentVectors`, for 8-bit floats.
+    var scales: Int?
 
     var rows: Int { tensor.geometry.rows }
     var columns: Int { tensor.geometry.columns }
@@ -50,35 +55,25 @@ struct PlannedChunk: Sendable, Equatable {
     var chunk: Int
 }
 
+/// One expert of a layer with a router: what is read if a column of the pass is sent to it, and skipped if none is.
+struct PlannedExpert: Sendable, Equatable {
+    /// The model's layer.
+    var layer: Int
+    /// Its number in the layer.
+    var expert: Int
+    /// Indices into `StreamPlan.chunks`.
+    var chunks: Range<Int>
+}
+
 /// Chunks that one worker handles in order: a chunk, or all column ranges of one panel, whose chains add up in order.
 struct ChunkTask: Sendable, Equatable {
     /// Indices into `StreamPlan.chunks`.
     var chunks: Range<Int>
     var matrix: Int
-    var input: Activation
+    /// Index into `StreamPlan.widths`.
+    var input: Int
     /// Where the product goes; `nil` for the head, whose results the caller of the pass chooses.
-    var output: Activation?
-}
-
-/// What happens to one column on its own; steps next to each other run as one.
-enum ColumnStep: Sendable, Equatable {
-    /// Weights and biases are offsets into `ResidentVectors`.
-    case rmsNorm(Activation, weight: Int, into: Activation)
-    case addBias(Int, to: Activation)
-    case rotateHalves(Activation, heads: Int)
-    case storeKeyValue(layer: Int)
-    case siluMultiply(gate: Activation, up: Activation)
-    case add(Activation, into: Activation)
-}
-
-/// A step of a pass; between two steps there is a barrier.
-enum PlanStep: Sendable, Equatable {
-    case columns([ColumnStep])
-    /// Indices into `StreamPlan.tasks`, independent of one another.
-    case multiply(Range<Int>)
-    case attend(layer: Int, scale: Float)
-    /// The residual stream after a layer is complete.
-    case layerEnd(Int)
+    var output: Int?
 }
 
 /// One pass over the model, prepared once: what is read, in which order, and what is computed in between.
@@ -88,7 +83,9 @@ struct StreamPlan: Sendable {
     /// In the order of a pass; those of the head last.
     var chunks: [PlannedChunk] = []
     var tasks: [ChunkTask] = []
-    /// From the embedding to the residual stream after the last layer.
+    /// Column steps on the embedding.
+    var start: [ColumnStep] = []
+    /// From there to the residual stream after the last layer.
     var body: [PlanStep] = []
     /// Column steps between the last layer and the head.
     var final: [ColumnStep] = []
@@ -96,15 +93,30 @@ struct StreamPlan: Sendable {
     var headTasks: Range<Int> = 0..<0
     /// Chunks before the head's.
     var bodyChunkCount = 0
-    var headInput = Activation.normalized
-    /// Floats per column, 0 for activations this model does not use.
-    var widths = [Int](repeating: 0, count: Activation.allCases.count)
+    /// Rising and disjoint ranges of the body's chunks, those of a layer next to each other; empty for dense models.
+    var experts: [PlannedExpert] = []
+    /// Experts of a layer that each column is sent to; 0 for dense models.
+    var expertsPerToken = 0
+    /// Index into `widths`.
+    var headInput = 0
+    var headForm = HeadForm()
+    /// Floats per column of every buffer of activations; the first is the residual stream.
+    var widths: [Int] = []
+    /// Blocks that share a scale, where matrices are 8-bit floats.
+    var float8Blocks: Float8Blocks?
+    /// What each layer keeps of every position.
+    var keyValues: [KeyValueShape] = []
+    /// Query heads of all layers, for what attention costs.
+    var queryHeads = 0
     /// Norm weights and biases, kept in memory.
     var vectors: [PlannedVector] = []
     var vectorFloats = 0
     /// Index into `matrices` of the embedding; its chunks are not part of the pass unless it is the head too.
     var embedding = 0
     var isEmbeddingHead = false
+
+    /// Index into `widths` of the residual stream.
+    static let residual = 0
 
     /// Stored bytes of the largest chunk: the smallest slot a ring can have.
     var largestChunkBytes: Int { chunks.reduce(AlignedBuffer.alignment) { max($0, $1.byteCount) } }

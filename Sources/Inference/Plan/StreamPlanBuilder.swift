@@ -3,17 +3,23 @@ import TensorCore
 
 /// Compiles an architecture's network and a store's shard headers into a `StreamPlan`.
 struct StreamPlanBuilder {
-    private let model: StoredModel
+    let model: StoredModel
     private let mode: ReadMode?
-    private var plan = StreamPlan()
-    private var fileOfLayer: [String: Int] = [:]
-    private let places: [String: TensorRule.Place]
+    var plan = StreamPlan()
+    var fileOfLayer: [String: Int] = [:]
+    /// Where each tensor of the table is.
+    let places: [String: TensorRule.Place]
+    /// The tensors of each file by name.
+    var tensors: [[String: TensorRecord]] = []
+    /// The buffer that holds each activation now, and all that have been one, by width.
+    private var buffers: [Activation: Int] = [:]
+    private var buffersByWidth: [Activation: [Int: Int]] = [:]
     /// The column steps not yet put into a step of the pass.
     private var pendingColumns: [ColumnStep] = []
     /// Projections of the stage being gathered, with their biases.
     private var pendingTasks = 0..<0
     private var pendingBiases: [ColumnStep] = []
-    private var pendingOutputs: Set<Activation> = []
+    private var pendingOutputs: Set<Int> = []
 
     /// The plan for `model`. Opens every shard, for reads of this mode or the best that works, and reads its header.
     /// Throws what those throw, and `.unexpected` for an architecture whose operations do not fit together.
@@ -27,19 +33,21 @@ struct StreamPlanBuilder {
         self.model = model
         self.mode = mode
         var places: [String: TensorRule.Place] = [:]
-        for rule in model.architecture.tensors(model.config) { places[rule.name] = rule.place }
+        for rule in model.definition.tensors { places[rule.name] = rule.place }
         self.places = places
     }
 
     private mutating func compile() throws(LaminaError) {
-        let network = model.architecture.network(model.config)
+        let network = model.definition.network
+        plan.float8Blocks = model.definition.float8Blocks
         try openFiles()
-        let embedding = try matrix(network.embedding, layer: 0)
-        plan.embedding = embedding
-        plan.widths[Activation.residual.rawValue] = plan.matrices[embedding].columns
-        plan.widths[Activation.mixed.rawValue] = model.config.queryWidth
-        for layer in 0..<model.config.layerCount {
-            for operation in network.layer(layer) { try append(operation, layer: layer) }
+        plan.embedding = try matrix(network.embedding, layer: 0)
+        _ = try bind(.residual, width: plan.matrices[plan.embedding].columns)
+        for operation in network.start { try append(operation, layer: 0) }
+        plan.start = pendingColumns
+        pendingColumns = []
+        for (layer, operations) in network.layers.enumerated() {
+            for operation in operations { try append(operation, layer: layer) }
             flush()
             plan.body.append(.layerEnd(layer))
         }
@@ -49,12 +57,13 @@ struct StreamPlanBuilder {
         plan.final = pendingColumns
         pendingColumns = []
         plan.isEmbeddingHead = network.head == network.embedding
-        let head = plan.isEmbeddingHead ? embedding : try matrix(network.head, layer: 0)
-        plan.headInput = network.headInput
-        plan.headTasks = appendTasks(head, input: network.headInput, output: nil)
+        let head = plan.isEmbeddingHead ? plan.embedding : try matrix(network.head, layer: 0)
+        plan.headInput = try buffer(network.headInput)
+        plan.headForm = network.headForm
+        plan.headTasks = appendTasks(head, input: plan.headInput, output: nil)
     }
 
-    private func inconsistent(_ problem: String) -> LaminaError {
+    func inconsistent(_ problem: String) -> LaminaError {
         LaminaError(.unexpected, model.architecture.name, problem)
     }
 
@@ -65,7 +74,10 @@ struct StreamPlanBuilder {
                 throw LaminaError(.malformed, model.store.path, "the store lacks this layer", layer: layer)
             }
             fileOfLayer[layer] = plan.files.count
-            plan.files.append(try ShardFile(model.store, shard, mode: mode))
+            let file = try ShardFile(model.store, shard, mode: mode)
+            plan.files.append(file)
+            // Names are ASCII where the table has them, so that equal strings are equal bytes.
+            tensors.append(Dictionary(file.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first }))
         }
     }
 
@@ -73,50 +85,102 @@ struct StreamPlanBuilder {
 
     private mutating func append(_ operation: Operation, layer: Int) throws(LaminaError) {
         switch operation {
-        case .rmsNorm(let input, let weight, let output):
-            flushTasks()
-            try setWidth(output, try width(input))
-            let offset = try vector(weight, layer: layer, count: try width(input))
-            pendingColumns.append(.rmsNorm(input, weight: offset, into: output))
         case .project(let input, let weight, let bias, let output):
             try project(input, weight: weight, bias: bias, into: output, layer: layer)
-        case .rotateHalves(let activation, let heads):
+        case .attend(let query, let key, let value, let valueDimension, let form, let output):
             flushTasks()
-            guard try width(activation) == heads * model.config.headDimension else {
-                throw inconsistent("heads to rotate do not fill their activation")
-            }
-            pendingColumns.append(.rotateHalves(activation, heads: heads))
-        case .attend(let scale):
-            flushTasks()
-            pendingColumns.append(.storeKeyValue(layer: layer))
+            let (keys, values) = (try heads(key), try value.map { (value) throws(LaminaError) in try heads(value) })
+            pendingColumns.append(.storeKeyValue(layer: layer, key: keys, value: values))
             flush()
-            plan.body.append(.attend(layer: layer, scale: scale))
-        case .siluMultiply(let gate, let up):
+            try attend(query, keys, values, valueDimension, form, into: output, layer: layer)
+        case .absorb(let query, let rotated, let weight, let rowsPerHead, let output):
+            flush()
+            let (query, rotated) = (try heads(query), try heads(rotated))
+            try headProduct(
+                .absorb(rotated: rotated), query, weight: weight, rowsPerHead: rowsPerHead, rows: 0..<query.dimension,
+                into: output, layer: layer)
+        case .expand(let input, let weight, let rowsPerHead, let dimension, let output):
+            flush()
+            try headProduct(
+                .expand, try heads(input), weight: weight, rowsPerHead: rowsPerHead,
+                rows: (rowsPerHead - dimension)..<rowsPerHead, into: output, layer: layer)
+        case .route(let routing, let scoreBias):
+            flush()
+            let bias = try scoreBias.map { (name) throws(LaminaError) in
+                try vector(name, layer: layer, count: routing.experts)
+            }
+            plan.body.append(
+                .route(
+                    PlannedRouting(
+                        layer: layer, routing: routing, scores: try buffer(.router), bias: bias,
+                        firstExpert: plan.experts.count)))
+        case .experts(let mixture):
+            flush()
+            try experts(mixture, layer: layer)
+        default:
             flushTasks()
-            guard try width(gate) == width(up) else { throw inconsistent("gate and up differ in width") }
-            pendingColumns.append(.siluMultiply(gate: gate, up: up))
+            pendingColumns.append(try columnStep(operation, layer: layer))
+        }
+    }
+
+    /// The operations that treat each column on its own.
+    private mutating func columnStep(_ operation: Operation, layer: Int) throws(LaminaError) -> ColumnStep {
+        switch operation {
+        case .norm(let norm, let input, let weight, let bias, let output):
+            let source = try buffer(input)
+            let width = plan.widths[source]
+            let weights = try vector(weight, layer: layer, count: width)
+            let biases = try bias.map { (name) throws(LaminaError) in try vector(name, layer: layer, count: width) }
+            return .norm(norm, source, weight: weights, bias: biases, into: try bind(output, width: width))
+        case .headNorm(let norm, let view, let weights):
+            let planned = try heads(view)
+            guard weights.count == 1 || weights.count == planned.count else {
+                throw inconsistent("heads and their norms differ in number")
+            }
+            var offsets: [Int] = []
+            for name in weights { offsets.append(try vector(name, layer: layer, count: planned.dimension)) }
+            return .headNorm(norm, planned, weights: offsets)
+        case .rotate(let view, let rope, let style):
+            guard model.config.ropes.indices.contains(rope), model.config.ropes[rope].dimension <= view.dimension else {
+                throw inconsistent("heads are narrower than what rotates")
+            }
+            return .rotate(try heads(view), rope: rope, style)
+        case .scaleBeyond(let view, let length): return .scaleBeyond(try heads(view), length: length)
+        case .activate(let function, let gate, let up, let output):
+            let (gate, up) = (try view(gate), try up.map { (up) throws(LaminaError) in try view(up) })
+            guard up == nil || up?.width == gate.width else { throw inconsistent("gate and up differ in width") }
+            return .activate(function, gate: gate, up: up, into: try bind(output, width: gate.width))
         case .add(let source, let target):
-            flushTasks()
-            guard try width(source) == width(target) else { throw inconsistent("summands differ in width") }
-            pendingColumns.append(.add(source, into: target))
+            let (source, target) = (try buffer(source), try buffer(target))
+            guard plan.widths[source] == plan.widths[target] else { throw inconsistent("summands differ in width") }
+            return .add(source, into: target)
+        case .addGated(let source, let gate, let target):
+            let (source, gate, target) = (try buffer(source), try buffer(gate), try buffer(target))
+            guard plan.widths[source] == plan.widths[target], plan.widths[gate] == 1 else {
+                throw inconsistent("a gated summand does not fit")
+            }
+            return .addGated(source, gate: gate, into: target)
+        case .scale(let activation, let factor): return .scale(try buffer(activation), factor)
+        default: throw inconsistent("an operation that is not one on columns")
         }
     }
 
     private mutating func project(
         _ input: Activation, weight: String, bias: String?, into output: Activation, layer: Int
     ) throws(LaminaError) {
-        // A barrier only where this product needs what the stage in hand computes, or overwrites what it reads.
-        if pendingOutputs.contains(input) || pendingOutputs.contains(output) { flushTasks() }
-        if !pendingColumns.isEmpty { flush() }
         let index = try matrix(weight, layer: layer)
         let matrix = plan.matrices[index]
-        guard try width(input) == matrix.columns else { throw inconsistent("\(weight) does not fit its input") }
-        try setWidth(output, matrix.rows)
-        let tasks = appendTasks(index, input: input, output: output)
+        let source = try buffer(input)
+        let target = try bind(output, width: matrix.rows)
+        // A barrier only where this product needs what the stage in hand computes, or overwrites what it reads.
+        if pendingOutputs.contains(source) || pendingOutputs.contains(target) { flushTasks() }
+        if !pendingColumns.isEmpty { flush() }
+        guard plan.widths[source] == matrix.columns else { throw inconsistent("\(weight) does not fit its input") }
+        let tasks = appendTasks(index, input: source, output: target)
         pendingTasks = pendingTasks.isEmpty ? tasks : pendingTasks.lowerBound..<tasks.upperBound
-        pendingOutputs.insert(output)
+        pendingOutputs.insert(target)
         if let bias {
-            pendingBiases.append(.addBias(try vector(bias, layer: layer, count: matrix.rows), to: output))
+            pendingBiases.append(.addBias(try vector(bias, layer: layer, count: matrix.rows), to: target))
         }
     }
 
@@ -137,90 +201,43 @@ struct StreamPlanBuilder {
         pendingColumns = []
     }
 
-    private func width(_ activation: Activation) throws(LaminaError) -> Int {
-        let width = plan.widths[activation.rawValue]
-        guard width > 0 else { throw inconsistent("\(activation) is used before it is computed") }
-        return width
-    }
+    // MARK: Buffers
 
-    private mutating func setWidth(_ activation: Activation, _ width: Int) throws(LaminaError) {
-        let known = plan.widths[activation.rawValue]
-        // One width for all layers: the zeros behind it, which odd widths rely on, are written once.
-        guard known == 0 || known == width else { throw inconsistent("\(activation) has two widths") }
-        plan.widths[activation.rawValue] = width
-    }
-
-    // MARK: Tensors
-
-    private func location(_ name: String, layer: Int) throws(LaminaError) -> (file: Int, tensor: TensorRecord) {
-        guard let place = places[name], let file = fileOfLayer[StoredModel.layerName(place, layer: layer)] else {
-            throw inconsistent("\(name) is not in the tensor table")
+    /// The buffer that holds `activation` now.
+    func buffer(_ activation: Activation) throws(LaminaError) -> Int {
+        guard let buffer = buffers[activation] else {
+            throw inconsistent("\(activation) is used before it is computed")
         }
-        guard let tensor = plan.files[file].tensors.first(where: { $0.name.utf8.elementsEqual(name.utf8) }) else {
-            throw LaminaError(
-                .malformed, plan.files[file].path, "the shard lacks this tensor", layer: plan.files[file].layer,
-                tensor: name)
+        return buffer
+    }
+
+    /// A buffer for `activation` with this width. Widths do not share one: the zeros behind a width, which odd ones rely
+    /// on, are written once.
+    mutating func bind(_ activation: Activation, width: Int) throws(LaminaError) -> Int {
+        guard width > 0 else { throw inconsistent("\(activation) has no width") }
+        if let known = buffersByWidth[activation]?[width] {
+            buffers[activation] = known
+            return known
         }
-        return (file, tensor)
+        plan.widths.append(width)
+        let buffer = plan.widths.count - 1
+        buffersByWidth[activation, default: [:]][width] = buffer
+        buffers[activation] = buffer
+        return buffer
     }
 
-    private func fullName(_ name: String, layer: Int) -> String {
-        name.split(separator: "*", omittingEmptySubsequences: false).joined(separator: String(layer))
+    func heads(_ heads: Heads) throws(LaminaError) -> PlannedHeads {
+        let buffer = try buffer(heads.activation)
+        guard heads.end <= plan.widths[buffer] else { throw inconsistent("heads do not fit \(heads.activation)") }
+        return PlannedHeads(
+            buffer: buffer, starts: (0..<heads.count).map(heads.start), dimension: heads.dimension)
     }
 
-    private mutating func matrix(_ name: String, layer: Int) throws(LaminaError) -> Int {
-        let (file, tensor) = try location(name, layer: layer)
-        guard let type = WeightType(tensor.dtype) else { throw inconsistent("\(name) has a dtype without kernels") }
-        plan.matrices.append(
-            PlannedMatrix(
-                tensor: tensor, weightType: type, planeCount: tensor.planes.count, planeBytes: tensor.planeBytes,
-                file: file, name: fullName(name, layer: layer)))
-        return plan.matrices.count - 1
-    }
-
-    private mutating func vector(_ name: String, layer: Int, count: Int) throws(LaminaError) -> Int {
-        let (file, tensor) = try location(name, layer: layer)
-        guard tensor.shape == Shape([count]), let type = WeightType(tensor.dtype) else {
-            throw inconsistent("\(name) does not fit its activation")
+    private func view(_ view: ActivationView) throws(LaminaError) -> PlannedView {
+        let buffer = try buffer(view.activation)
+        guard view.offset + view.width <= plan.widths[buffer] else {
+            throw inconsistent("a view does not fit \(view.activation)")
         }
-        let offset = plan.vectorFloats
-        plan.vectors.append(
-            PlannedVector(
-                file: file, tensor: tensor, weightType: type, name: fullName(name, layer: layer), offset: offset))
-        // Whole cache lines each, so that kernels load aligned vectors.
-        plan.vectorFloats += roundedUp(count, to: 16)
-        return offset
-    }
-
-    private mutating func appendTasks(_ index: Int, input: Activation, output: Activation?) -> Range<Int> {
-        let matrix = plan.matrices[index]
-        let geometry = matrix.tensor.geometry
-        let first = plan.tasks.count
-        for chunk in 0..<geometry.chunkCount {
-            let next = plan.chunks.count
-            plan.chunks.append(PlannedChunk(matrix, index: index, chunk: chunk))
-            if chunk % geometry.columnRanges == 0 {
-                plan.tasks.append(ChunkTask(chunks: next..<(next + 1), matrix: index, input: input, output: output))
-            } else {
-                let task = plan.tasks.count - 1
-                plan.tasks[task].chunks = plan.tasks[task].chunks.lowerBound..<(next + 1)
-            }
-        }
-        return first..<plan.tasks.count
-    }
-}
-
-extension PlannedChunk {
-    /// One chunk of `matrix`, which is `plan.matrices[index]`.
-    init(_ matrix: PlannedMatrix, index: Int, chunk: Int) {
-        let planes = matrix.planeCount
-        let extent = matrix.tensor.extent(ofChunk: chunk)
-        let records = matrix.tensor.chunks[(chunk * planes)..<((chunk + 1) * planes)]
-        let end = records.map { $0.offset + UInt64($0.storedSize) }.max() ?? extent.lowerBound
-        self.init(
-            file: matrix.file, offset: extent.lowerBound, byteCount: Int(extent.upperBound - extent.lowerBound),
-            neededBytes: Int(end - extent.lowerBound),
-            decodedBytes: matrix.tensor.geometry.chunk(chunk).elementCount * matrix.tensor.dtype.size, matrix: index,
-            chunk: chunk)
+        return PlannedView(buffer: buffer, offset: view.offset, width: view.width)
     }
 }

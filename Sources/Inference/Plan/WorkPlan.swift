@@ -21,7 +21,7 @@ struct ProductStage: Sendable, Equatable {
 
 /// How the products of a plan are shared among threads. Changes which thread computes what, never a result.
 struct WorkPlan: Sendable {
-    /// One per `.multiply` step of the body, in order, and the head's last.
+    /// One per `.multiply` step of the body, in order, for experts two each, and the head's last.
     private(set) var stages: [ProductStage] = []
     private(set) var parts: [PanelPart] = []
 
@@ -34,7 +34,13 @@ struct WorkPlan: Sendable {
     /// chunks go through the ring.
     init(_ plan: StreamPlan, requestOfChunk: [Int], slots: Int, threads: Int, isStreamed: (Int) -> Bool) {
         var ranges: [Range<Int>] = []
-        for case .multiply(let tasks) in plan.body { ranges.append(tasks) }
+        for step in plan.body {
+            switch step {
+            case .multiply(let tasks): ranges.append(tasks)
+            case .experts(let mixture): for tasks in mixture.tasks { ranges += [tasks.gateUp, tasks.down] }
+            default: break
+            }
+        }
         for tasks in ranges + [plan.headTasks] {
             let chunks = plan.chunks(of: tasks)
             let first = parts.count

@@ -14,10 +14,18 @@ enum Residence {
 
 /// Reads a plan's requests ahead of their use, across stages, layers and tokens, into a fixed ring of slots.
 ///
-/// Requests start strictly in plan order, as soon as a slot is free and fewer than the backend's depth are in flight;
-/// whoever makes that so starts them. A consumer waits for its request and gives the slot back chunk by chunk. Consumers
-/// start requests in plan order, so the oldest one with a slot always belongs to a task that runs: any number of slots
-/// from one up makes progress.
+/// Requests start in plan order, as soon as a slot is free and fewer than the backend's depth are in flight; whoever
+/// makes that so starts them. A consumer waits for its request and gives the slot back chunk by chunk. Which experts a
+/// pass needs is not known before it has run their router: until it says so (`route`), what stands behind them is read
+/// ahead, as long as more than `slotsForExperts` are free. The experts, once known, come before the rest of that.
+///
+/// Any number of slots from one up makes progress. Consumers take requests in plan order too, so of those that the
+/// passes want and have not used yet, the oldest, X, belongs to a task that runs. If it has a slot, or memory of
+/// its own, it will be read, used and given back. If not, it is the next to start, and waits only if all slots are
+/// taken, by requests behind it. Let Y be the one of these that started last. X came before it in the order and was not
+/// chosen, so X was an expert not known to be wanted, and Y was read ahead: that left a slot free, and none was taken
+/// since. So X finds it. A stage that holds several requests at once finds slots for all of them if they are fewer than
+/// there are, or, for experts, no more than `slotsForExperts`.
 final class Prefetcher: ReadOwner, @unchecked Sendable {
     // Sendable: everything mutable is guarded by `monitor`, except slot bytes, which belong to one side at a time.
     private struct Entry {
@@ -25,7 +33,10 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
         let residence: Residence
         var state = State.idle
         var pass = 0
-        var slot = 0
+        /// Of the ring, while it has one.
+        var slot: Int?
+        /// Where its bytes go: that slot, or memory that they stay in.
+        var memory: UnsafeMutableRawPointer?
         /// Chunks still to be given back before the slot is free.
         var chunksLeft = 0
     }
@@ -40,21 +51,18 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
     private let requests: [ReadRequest]
     /// The tensor of each request's first chunk, for messages.
     private let names: [String]
-    private let bodyRequestCount: Int
+    private let experts: ExpertRequests
     private let slotBytes: Int
+    /// Slots that what is read ahead of a router leaves free.
+    private let slotsForExperts: Int
     private let ring: UntouchedMemory
+    /// What entries' memory is part of.
     private let residents: Residents?
+    private var cache: ExpertCache?
     private let monitor = Monitor()
     private var entries: [Entry]
     private var freeSlots: [Int]
-    /// Requests to be read once that have not been started; once there are none, passes without streamed ones are empty.
-    private var unreadCount: Int
-    private let hasStreamed: Bool
-    private var schedule: [PassSchedule]
-    /// The pass and the position in it that the next request is for.
-    private var pass = 0
-    private var passesBeforeSchedule = 0
-    private var cursor = 0
+    private var order: ReadOrder
     private var inFlight = 0
     /// When `inFlight` rose from 0.
     private var busySince = 0.0
@@ -63,30 +71,43 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
     private var failure: LaminaError?
     private var statistics = ReadStatistics()
 
-    /// Reads nothing before `start`. `names` has the tensor of each request's first chunk; requests from `bodyRequestCount` on are the
-    /// head's. `slotBytes` must hold the largest request that is not resident; with `readsOnce` all those are read once.
-    /// `memory` for the ring, if given, must hold all slots. Throws `.limit` for memory or threads, `.io` for a mode
-    /// that cannot be had.
+    /// Reads nothing before `start`. `names` has the tensor of each request's first chunk; requests from
+    /// `bodyRequestCount` on are the head's; those of `experts` are read where they are routed, and kept in `cache`.
+    /// `slotBytes` must hold the largest request that is not resident, nor of a layer whose experts the cache has room
+    /// for; with `readsOnce` all those are read once, and there is no cache. `memory` for the ring, if given, must hold
+    /// all slots. Throws `.limit` for memory or threads, `.io` for a mode that cannot be had.
     init(
         files: [ShardFile], requests: [ReadRequest], names: [String], bodyRequestCount: Int, schedule: [PassSchedule],
         slotBytes: Int, slotCount: Int, residents: Residents?, readsOnce: Bool, options: ReaderOptions,
-        memory: UntouchedMemory? = nil
+        memory: UntouchedMemory? = nil, experts: ExpertRequests = ExpertRequests(), cache: ExpertCache? = nil
     ) throws(LaminaError) {
         self.files = files
         self.requests = requests
         self.names = names
-        self.bodyRequestCount = bodyRequestCount
-        self.schedule = schedule
+        self.experts = experts
         self.slotBytes = roundedUp(slotBytes, to: AlignedBuffer.alignment)
+        slotsForExperts = Prefetcher.slotsForExperts(of: slotCount)
         self.residents = residents
-        entries = requests.indices.map { request in
-            Entry(residence: residents?.contains(request) == true ? .resident : readsOnce ? .once : .streamed)
+        self.cache = cache
+        let entries = requests.indices.map { request in
+            let memory = residents?.bytes(of: request)?.baseAddress
+            return Entry(residence: memory != nil ? .resident : readsOnce ? .once : .streamed, memory: memory)
         }
-        hasStreamed = entries.contains { $0.residence == .streamed }
-        unreadCount = entries.count { $0.residence != .streamed }
+        self.entries = entries
+        let occurrences = zip(requests, entries).map { request, entry -> ReadOrder.Occurrence in
+            request.expert != nil ? .routed : entry.residence == .streamed ? .everyPass : .once
+        }
+        order = ReadOrder(
+            occurrences, bodyCount: bodyRequestCount, layers: experts.layers, schedule: schedule)
         freeSlots = Array((0..<slotCount).reversed())
         ring = try Prefetcher.ring(memory, count: self.slotBytes * slotCount)
-        try Prefetcher.check(requests, entries, slotBytes: self.slotBytes, slotCount: slotCount)
+        let largest = zip(requests.indices, requests).reduce(0) { largest, request in
+            let isKept = residents?.contains(request.0) == true || cache?.holds(request.1) == true
+            return isKept ? largest : max(largest, request.1.byteCount)
+        }
+        guard largest == 0 || (largest <= self.slotBytes && slotCount > 0) else {
+            throw LaminaError(.unexpected, "", "a request does not fit the reader's ring")
+        }
         let slots = UnsafeMutableRawBufferPointer(rebasing: ring.bytes[..<(self.slotBytes * slotCount)])
         (backend, refusal) = try options.backend(for: files, memory: slots, slotBytes: self.slotBytes)
         mode = backend.mode
@@ -108,14 +129,8 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
         return memory
     }
 
-    private static func check(
-        _ requests: [ReadRequest], _ entries: [Entry], slotBytes: Int, slotCount: Int
-    ) throws(LaminaError) {
-        let fits = zip(requests, entries).allSatisfy { request, entry in
-            entry.residence == .resident || (request.byteCount <= slotBytes && slotCount > 0)
-        }
-        guard fits else { throw LaminaError(.unexpected, "", "a request does not fit the reader's ring") }
-    }
+    /// Of so many slots, those that requests ahead of a router never take: as many as experts may hold at a time.
+    static func slotsForExperts(of slotCount: Int) -> Int { max(1, slotCount / 2) }
 
     /// Ends reading after the requests in flight; waiting consumers throw. May be called again.
     func stop() {
@@ -157,8 +172,8 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
         }
         while true {
             let entry = entries[request]
-            if entry.state == .ready, entry.residence == .resident || entry.pass == pass {
-                return UnsafeRawPointer(target(request, slot: entry.slot))
+            if entry.state == .ready, entry.residence == .resident || entry.pass == pass, let memory = entry.memory {
+                return UnsafeRawPointer(memory)
             }
             if let failure { throw failure }
             if isStopping { throw LaminaError(.unexpected, "", "reading was stopped while a chunk was wanted") }
@@ -178,11 +193,14 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
         monitor.lock()
         defer { monitor.unlock() }
         let entry = entries[request]
-        guard entry.residence != .resident, entry.state == .ready, entry.pass == pass else { return false }
+        // What has no slot stays.
+        guard let slot = entry.slot, entry.state == .ready, entry.pass == pass else { return false }
         entries[request].chunksLeft -= 1
         guard entry.chunksLeft <= 1 else { return false }
         entries[request].state = entry.residence == .once ? .finished : .idle
-        freeSlots.append(entry.slot)
+        entries[request].slot = nil
+        entries[request].memory = nil
+        freeSlots.append(slot)
         return true
     }
 
@@ -191,11 +209,72 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
         monitor.lock()
         defer { monitor.unlock() }
         guard entries[request].residence == .resident, entries[request].state == .ready else { return nil }
-        return UnsafeRawPointer(target(request, slot: 0))
+        return entries[request].memory.map { UnsafeRawPointer($0) }
     }
 
-    private func target(_ request: Int, slot: Int) -> UnsafeMutableRawPointer {
-        residents?.bytes(of: request)?.baseAddress ?? ring.start + slot * slotBytes
+    // MARK: Experts
+
+    /// Says which experts `pass` wants of the layer whose turn it is: indices into the plan's experts that rise, maybe
+    /// none. They can be taken from then on; the layer's others will not be read. `note` hears of each where its bytes
+    /// come from. Every layer with experts has to be routed in every pass, in order, by the thread that runs the pass,
+    /// and all that the pass before wanted of this layer has to have been taken and given back, since others may take
+    /// its place. Throws `.unexpected` where that is not so, or what stopped reading.
+    func route(
+        pass: Int, experts wanted: [Int], note: (_ expert: Int, _ place: ExpertPlace) -> Void = { _, _ in }
+    ) throws(LaminaError) {
+        try assignPlaces(pass, wanted, note)
+        startRequests()
+    }
+
+    private func assignPlaces(
+        _ pass: Int, _ wanted: [Int], _ note: (_ expert: Int, _ place: ExpertPlace) -> Void
+    ) throws(LaminaError) {
+        monitor.lock()
+        defer { monitor.unlock() }
+        let isRising = zip(wanted, wanted.dropFirst()).allSatisfy(<)
+        guard let layer = order.layerToRoute(pass: pass), isRising,
+            wanted.allSatisfy(experts.layers[layer].experts.contains),
+            experts.layers[layer].requests.allSatisfy(isSettled)
+        else { throw failure ?? LaminaError(.unexpected, "", "experts were routed out of turn") }
+        defer { order.endTurn() }
+        guard cache != nil else {
+            for expert in wanted {
+                // Read once and kept by whom it was for, unless the pass that began it did not finish it.
+                let isKept = experts.requests[expert].allSatisfy { entries[$0].state == .finished }
+                place(expert, isKept ? .cached : .streamed, nil)
+                note(expert, isKept ? .cached : .streamed)
+            }
+            return
+        }
+        cache?.route(layer: layer, wanted) { expert, place, start, evicted in
+            for request in evicted.map({ experts.requests[$0] }) ?? 0..<0 {
+                entries[request].state = .idle
+                entries[request].memory = nil
+            }
+            self.place(expert, place, start)
+            note(expert, place)
+        }
+    }
+
+    /// Whether a request has no memory, or is complete where it stays.
+    private func isSettled(_ request: Int) -> Bool {
+        let entry = entries[request]
+        return entry.memory == nil || (entry.slot == nil && entry.state == .ready)
+    }
+
+    /// An expert that the pass in turn wants is there, or will be read, to `start` if it has memory of its own.
+    private func place(_ expert: Int, _ place: ExpertPlace, _ start: UnsafeMutableRawPointer?) {
+        statistics.experts.count(place, bytes: experts.byteCounts[expert])
+        var start = start
+        for request in experts.requests[expert] where entries[request].state != .finished {
+            if place == .cached {
+                entries[request].pass = order.routingPass
+            } else {
+                entries[request].memory = start
+                start = start.map { $0 + requests[request].byteCount }
+                order.add(routed: request)
+            }
+        }
     }
 
     // MARK: Reading
@@ -223,59 +302,32 @@ final class Prefetcher: ReadOwner, @unchecked Sendable {
         while let operation = nextOperation() { backend.submit(operation) }
     }
 
-    /// The read of the next request in plan order, if it can start now; it then counts as in flight.
+    /// The read of the next request in order, if it can start now; it then counts as in flight.
     private func nextOperation() -> ReadOperation? {
         monitor.lock()
         defer { monitor.unlock() }
-        guard !isStopping, failure == nil, inFlight < depth, let index = nextRequest() else { return nil }
-        let entry = entries[index]
-        // From the pass before, when the ring holds a whole pass.
-        guard entry.state == .idle else { return nil }
-        var slot: Int?
-        if entry.residence != .resident {
-            guard let free = freeSlots.popLast() else { return nil }
-            slot = free
+        guard isStarted, !isStopping, failure == nil, inFlight < depth, let (place, isAhead) = order.next() else {
+            return nil
         }
-        if entry.residence != .streamed { unreadCount -= 1 }
+        let index = place.request
+        // From the pass before, when the ring holds a whole pass.
+        guard entries[index].state == .idle else { return nil }
+        if entries[index].memory == nil {
+            guard freeSlots.count > (isAhead ? slotsForExperts : 0), let slot = freeSlots.popLast() else { return nil }
+            entries[index].slot = slot
+            entries[index].memory = ring.start + slot * slotBytes
+        }
+        order.start(place)
         let request = requests[index]
         entries[index].state = .reading
-        entries[index].pass = pass
-        entries[index].slot = slot ?? 0
+        entries[index].pass = place.pass
         entries[index].chunksLeft = request.chunks.count
-        cursor += 1
         if inFlight == 0 { busySince = lamina_monotonic_seconds() }
         inFlight += 1
-        let buffer = UnsafeMutableRawBufferPointer(
-            start: target(index, slot: slot ?? 0), count: request.byteCount)
+        let buffer = UnsafeMutableRawBufferPointer(start: entries[index].memory, count: request.byteCount)
         return ReadOperation(
             file: files[request.file],
-            progress: ReadProgress(into: buffer, at: request.offset, neededBytes: request.neededBytes), slot: slot,
-            request: index, owner: self)
-    }
-
-    /// The request under the cursor, after moving over passes that are done and requests that need no reading again;
-    /// `nil` if no scheduled pass is left, or none of them will read anything.
-    private func nextRequest() -> Int? {
-        while let current = currentSchedule() {
-            let end = current.includesHead ? requests.count : bodyRequestCount
-            while cursor < end {
-                let entry = entries[cursor]
-                if entry.residence == .streamed || entry.state == .idle { return cursor }
-                cursor += 1
-            }
-            if unreadCount == 0, !hasStreamed { return nil }
-            pass += 1
-            cursor = 0
-        }
-        return nil
-    }
-
-    private func currentSchedule() -> PassSchedule? {
-        while let first = schedule.first {
-            if pass < passesBeforeSchedule + first.count { return first }
-            passesBeforeSchedule += first.count
-            schedule.removeFirst()
-        }
-        return nil
+            progress: ReadProgress(into: buffer, at: request.offset, neededBytes: request.neededBytes),
+            slot: entries[index].slot, request: index, owner: self)
     }
 }

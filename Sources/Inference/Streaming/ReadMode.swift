@@ -38,4 +38,5 @@ struct ReadStatistics: Sendable {
     var requests = 0
     /// Seconds with at least one request in flight.
     var seconds = 0.0
+    var experts = ExpertStatistics()
 }

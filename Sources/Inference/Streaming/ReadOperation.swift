@@ -57,7 +57,7 @@ protocol ReadOwner: AnyObject, Sendable {
 struct ReadOperation: Sendable {
     let file: ShardFile
     var progress: ReadProgress
-    /// The slot of the backend's memory that the bytes go to; `nil` for other memory, which nobody has touched yet.
+    /// The slot of the backend's memory that the bytes go to; `nil` for other memory, which nobody may have touched yet.
     let slot: Int?
     /// For the owner.
     let request: Int

@@ -10,7 +10,7 @@ final class Residents: Sendable {
     /// Bytes held.
     let byteCount: Int
 
-    /// Holds requests of these `sizes`, in plan order, as far as `budget` goes. Throws `.limit`.
+    /// Holds requests of these `sizes`, in plan order, as far as `budget` goes, but none of size 0. Throws `.limit`.
     init(sizes: [Int], budget: Int) throws(LaminaError) {
         self.sizes = sizes
         (offsets, byteCount) = Residents.choose(sizes, budget: budget)
@@ -29,7 +29,7 @@ final class Residents: Sendable {
         var seen = 0.0
         for (index, size) in padded.enumerated() {
             seen += Double(size)
-            guard share == 1 || Double(used + size) <= seen * share, used + size <= budget else { continue }
+            guard size > 0, share == 1 || Double(used + size) <= seen * share, used + size <= budget else { continue }
             offsets[index] = used
             used += size
         }

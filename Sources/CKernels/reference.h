@@ -1,0 +1,34 @@
+// The parts of the reference's table that other files hold.
+#ifndef LAMINA_REFERENCE_H
+#define LAMINA_REFERENCE_H
+
+#include "internal.h"
+
+// reference_tier.c
+size_t lamina_reference_encode_tier(const uint16_t *weights, size_t count, void *segment);
+bool lamina_reference_decode_tier(const void *segment, size_t size, uint16_t *weights, size_t count, void *scratch);
+bool lamina_reference_multiply_tier_panel(const lamina_panel_task *task, size_t size, void *scratch);
+
+// reference_elementwise.c
+float lamina_reference_sum_of_16(float *sums);
+void lamina_reference_rms_norm(const float *x, const float *weight, float weight_offset, float epsilon, float *out,
+                               size_t count);
+void lamina_reference_layer_norm(const float *x, const float *weight, const float *bias, float epsilon, float *out,
+                                 size_t count);
+void lamina_reference_activate(lamina_activation activation, float *x, size_t count);
+void lamina_reference_activate_multiply(lamina_activation activation, const float *gate, const float *up, float *out,
+                                        size_t count);
+void lamina_reference_add(const float *x, float *out, size_t count);
+void lamina_reference_add_scaled(float factor, const float *x, float *y, size_t count);
+void lamina_reference_scale(float *x, float factor, size_t count);
+void lamina_reference_softcap(float *x, float cap, size_t count);
+void lamina_reference_rope_half(float *head, const float *cosine, const float *sine, size_t rotary);
+void lamina_reference_rope_pairs(float *head, const float *cosine, const float *sine, size_t rotary);
+
+// reference_attention.c
+void lamina_reference_store_key(lamina_kv_type type, void *block, size_t head_dim, size_t lane, const float *source);
+void lamina_reference_store_value(lamina_kv_type type, void *block, size_t value_dim, size_t lane,
+                                  const float *source);
+void lamina_reference_attend(const lamina_attention_task *task);
+
+#endif
