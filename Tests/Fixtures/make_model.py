@@ -16,9 +16,8 @@ import sys
 import torch
 import transformers
 
-VOCABULARY = 320
 # Small, and none of them a divisor of another where a family does not ask for it.
-SIZES = {"vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": 112, "num_hidden_layers": 2,
+SIZES = {"vocab_size": 320, "hidden_size": 64, "intermediate_size": 112, "num_hidden_layers": 2,
          "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048, "bos_token_id": 1,
          "eos_token_id": 2, "pad_token_id": 0}
 PROMPT_LENGTHS = (7, 33, 60)
@@ -41,17 +40,12 @@ def parsed_options():
     return options
 
 
-def made_model(options):
+def made_model(model_type, settings, dtype, seed):
     """A model with random weights that are exact in the dtype they are stored in, computing in f32."""
-    settings = dict(SIZES)
-    for entry in options.settings:
-        key, _, value = entry.partition("=")
-        settings[key] = json.loads(value)
-    config = transformers.AutoConfig.for_model(options.model_type, **settings)
+    config = transformers.AutoConfig.for_model(model_type, **settings)
     config._attn_implementation = "eager"
-    torch.manual_seed(options.seed)
+    torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
-    dtype = getattr(torch, options.dtype)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # Norms near 1, so that logits keep their size; everything else wide enough to tell tokens apart.
@@ -62,7 +56,7 @@ def made_model(options):
             else:
                 parameter.copy_(0.1 * torch.randn_like(parameter))
             parameter.copy_(parameter.to(dtype).to(torch.float32))
-    return model, dtype
+    return model
 
 
 def forward(model, ids):
@@ -109,33 +103,49 @@ def layer_states(model, ids):
     return found
 
 
-def main():
-    options = parsed_options()
-    model, dtype = made_model(options)
-    source = random.Random(options.seed)
+def golden(model, model_type, seed):
+    """What a checkpoint is compared with."""
+    source = random.Random(seed)
+    vocabulary = model.config.vocab_size
 
     def ids(count):
-        return [source.randrange(7, VOCABULARY) for _ in range(count)]
+        return [source.randrange(7, vocabulary) for _ in range(count)]
 
     prompts = [prompt(model, ids(count)) for count in PROMPT_LENGTHS]
     batch = [ids(count) for count in BATCH_LENGTHS]
-    golden = {
-        "name": options.output.name, "model_type": options.model_type, "stored_dtype": options.dtype,
-        "reference": f"transformers {transformers.__version__}, torch {torch.__version__}", "seed": options.seed,
-        "prompts": prompts,
+    probe = prompts[0]["ids"][:PROBE]
+    return {
+        "model_type": model_type, "seed": seed,
+        "reference": f"transformers {transformers.__version__}, torch {torch.__version__}", "prompts": prompts,
         "batch": {"prompts": batch, "last_logits": [forward(model, row).logits[0, -1].tolist() for row in batch],
                   "greedy": [greedy(model, row, BATCH_GREEDY)[0] for row in batch]},
-        "layers_probe": {"ids": prompts[0]["ids"][:PROBE],
-                         "layers": [statistics(state) for state in layer_states(model, prompts[0]["ids"][:PROBE])]},
+        "layers_probe": {"ids": probe, "layers": [statistics(state) for state in layer_states(model, probe)]},
     }
-    size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    model.to(dtype).save_pretrained(options.output, max_shard_size=max(4096, size // options.shards))
-    (options.output / "generation_config.json").unlink(missing_ok=True)
-    (options.output / "golden.json").write_text(json.dumps(golden) + "\n")
-    margins = min(entry["greedy_min_margin"] for entry in prompts)
-    print(f"{options.output}: {size} bytes, smallest margin {margins:.4f}"
-          + ("" if margins > 0.02 else " (too small for exact greedy text: take another seed)"))
 
+
+def write(model_type, settings, output, dtype="bfloat16", seed=1, shards=1):
+    """Writes a checkpoint and what is expected of it; returns that."""
+    settings = {**SIZES, **settings}
+    model = made_model(model_type, settings, getattr(torch, dtype), seed)
+    expected = {"name": output.name, "stored_dtype": dtype, **golden(model, model_type, seed)}
+    model.to(getattr(torch, dtype))
+    size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    model.save_pretrained(output, max_shard_size=max(4096, size // shards))
+    (output / "generation_config.json").unlink(missing_ok=True)
+    (output / "golden.json").write_text(json.dumps(expected) + "\n")
+    return expected
+
+
+def main():
+    options = parsed_options()
+    settings = {key: json.loads(value) for key, _, value in (entry.partition("=") for entry in options.settings)}
+    expected = write(options.model_type, settings, options.output, options.dtype, options.seed, options.shards)
+    margin = min(entry["greedy_min_margin"] for entry in expected["prompts"])
+    print(f"{options.output}: smallest margin {margin:.4f}"
+          + ("" if margin > 0.02 else " (too small for exact greedy text: take another seed)"))
+
+
+transformers.utils.logging.disable_progress_bar()
 
 if __name__ == "__main__":
     main()

@@ -50,6 +50,11 @@ struct ConfigReader {
         value(key) == nil ? nil : try positive(key)
     }
 
+    /// A finite number above 0, or `nil` if the key is missing or 0, which some keys mean the same by.
+    func positiveUnlessZero(_ key: String) throws(LaminaError) -> Double? {
+        value(key)?.double == 0 ? nil : try positiveIfPresent(key)
+    }
+
     /// A number above 0 that is one as f32 too.
     func positiveFloat(_ key: String, absent: Double? = nil) throws(LaminaError) -> Float {
         let number = Float(try positive(key, absent: absent))

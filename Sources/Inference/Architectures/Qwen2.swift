@@ -39,7 +39,7 @@ enum QwenExperts {
         return ExpertFeedForward(
             hidden: form.hidden, intermediate: try reader.width("moe_intermediate_size"), router: prefix + "gate",
             routing: try reader.routing(
-                experts: "num_experts", normalizes: reader.bool("norm_topk_prob", absent: false)),
+                experts: reader.expertsKey, normalizes: reader.bool("norm_topk_prob", absent: false)),
             gate: prefix + "experts.#.gate_proj", up: prefix + "experts.#.up_proj",
             down: prefix + "experts.#.down_proj")
     }
@@ -50,10 +50,11 @@ enum QwenExperts {
         var layers = (1...count).map { $0 % step == 0 }
         guard let exceptions = reader.value("mlp_only_layers") else { return layers }
         for entry in exceptions.array ?? [exceptions] {
-            guard let layer = entry.integer, layers.indices.contains(layer) else {
-                throw reader.failure("mlp_only_layers", expected: "a list of layers in 0..<\(count)")
+            guard let layer = entry.integer, layer >= 0 else {
+                throw reader.failure("mlp_only_layers", expected: "a list of layers")
             }
-            layers[layer] = false
+            // Layers that the model does not have are named by configs that were cut down.
+            if layer < count { layers[layer] = false }
         }
         return layers
     }
@@ -75,7 +76,10 @@ extension ConfigReader {
         return (0..<count).map { sliding?[$0] ?? ($0 >= first) ? window : nil }
     }
 
-    /// `count` experts of which `num_experts_per_tok` are chosen by the softmax of the router's products.
+    /// What the number of experts is called: newer versions of transformers write Mixtral's name.
+    fileprivate var expertsKey: String { value("num_experts") == nil ? "num_local_experts" : "num_experts" }
+
+    /// The experts that the key `experts` counts, of which `num_experts_per_tok` are chosen by the softmax of the router's products.
     func routing(experts: String, normalizes: Bool) throws(LaminaError) -> Routing {
         let count = try integer(experts, in: 1...ModelConfig.maximumExperts)
         return Routing(

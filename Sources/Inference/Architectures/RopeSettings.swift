@@ -81,8 +81,10 @@ extension ConfigReader {
     func rotatedDimension(
         of dimension: Int, share key: String = "partial_rotary_factor", absent: Double = 1
     ) throws(LaminaError) -> Int {
-        // transformers 5 keeps it beside the base.
-        let reader = value(key) == nil ? try object("rope_parameters") ?? self : self
+        // transformers 5 keeps it beside the base, under one name for all families; what stands there counts.
+        let newKey = "partial_rotary_factor"
+        let parameters = try object("rope_parameters")
+        let (reader, key) = parameters?.value(newKey) == nil ? (self, key) : (parameters ?? self, newKey)
         let share = try reader.positive(key, absent: absent)
         guard share <= 1 else { throw reader.failure(key, expected: "a number above 0, at most 1") }
         let rotated = Int(Double(dimension) * share)
@@ -144,8 +146,8 @@ extension YarnSettings {
         }
         originalPositions = try reader.positive("original_max_position_embeddings", absent: Double(maximumPositions))
         truncates = try reader.bool("truncate", absent: true)
-        let scale = try reader.positiveIfPresent("mscale")
-        let scaleAll = try reader.positiveIfPresent("mscale_all_dim")
+        let scale = try reader.positiveUnlessZero("mscale")
+        let scaleAll = try reader.positiveUnlessZero("mscale_all_dim")
         scaleOfAllDimensions = scaleAll
         if let stated = try reader.positiveIfPresent("attention_factor") {
             attentionFactor = stated
