@@ -82,7 +82,7 @@ let package = Package(
         tests("InferenceTests", ["Inference", "LayerStore", "CKernels", "CSystem"]),
         tests("CommandLineSupportTests", ["CommandLineSupport"]),
         // The executables are dependencies so that they are built before these tests run them.
-        tests("CLITests", ["Convert", "Quantize", "Verify", "Run"]),
+        tests("CLITests", ["Convert", "Quantize", "Verify", "Run", "Inference", "LayerStore", "CKernels"]),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .c11

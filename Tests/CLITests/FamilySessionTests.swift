@@ -1,0 +1,115 @@
+import CKernels
+import Foundation
+import LayerStore
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Inference
+
+/// For every family: what memory, threads, chunks, passes and neighbours do not change.
+@Suite struct FamilySessionTests {
+    /// Longer than the windows, rings' blocks and lengths that these checkpoints were trained for.
+    private static let prompts = [
+        (0..<29).map { 7 + $0 * 41 % 230 }, [9, 200, 31, 77, 77], (0..<11).map { 230 - $0 * 11 },
+    ]
+    private static let steps = [[3, 141], [53], [97, 93, 238]]
+
+    private struct Settings {
+        var threads = 1
+        /// Bytes more than the least that will do; `nil`: all that is wanted.
+        var extra: Int?
+        var type = KeyValueType.f32
+        var sequences = [0, 1, 2]
+    }
+
+    private typealias Logits = [[UInt32]]
+
+    private func session(_ path: String, _ settings: Settings) throws -> InferenceSession {
+        let model = try StoredModel(Store(path: path, in: RealFileSystem()))
+        let demands = settings.sequences.map {
+            SequenceDemand(promptTokens: Self.prompts[$0].count, newTokens: Self.steps[$0].count + 1)
+        }
+        var isa = LAMINA_ISA_PORTABLE
+        lamina_isa_choose(&isa)
+        let kernels = try #require(lamina_kernels_for(isa))
+        func session(_ memory: Int?) throws -> InferenceSession {
+            let options = SessionOptions(
+                threads: settings.threads, memoryBytes: memory, readMode: .buffered, readDepth: 4,
+                keyValueType: settings.type)
+            return try InferenceSession(
+                model, workload: .generate(demands), options: options, kernels: kernels, used: 0)
+        }
+        guard let extra = settings.extra else { return try session(1 << 30) }
+        let options = SessionOptions(threads: settings.threads, memoryBytes: 1 << 30, keyValueType: settings.type)
+        let least = try SessionPlan(model, workload: .generate(demands), options: options, kernels: kernels) { 0 }
+            .minimumBytes
+        return try session(least + extra)
+    }
+
+    /// Bits of the logits after each sequence's prompt and after each of its steps, by sequence.
+    private func logits(_ path: String, _ settings: Settings) throws -> [Logits] {
+        let session = try session(path, settings)
+        var found = [Logits](repeating: [], count: settings.sequences.count)
+        func take(_ feeds: [Feed]) throws {
+            #expect(try session.feed(feeds))
+            for feed in feeds {
+                found[feed.sequence].append(try session.withLogits(of: feed.sequence) { $0.map(\.bitPattern) })
+            }
+        }
+        try take(settings.sequences.enumerated().map { Feed(sequence: $0, tokens: Self.prompts[$1]) })
+        let steps = settings.sequences.map { Self.steps[$0] }
+        for step in 0..<(steps.map(\.count).max() ?? 0) {
+            // Sequences end at different times.
+            try take(
+                steps.enumerated().filter { step < $1.count }.map { Feed(sequence: $0, tokens: [$1[step]]) })
+        }
+        return found
+    }
+
+    private func same(_ path: String, _ settings: Settings, _ expected: [Logits]) throws {
+        let found = try logits(path, settings)
+        #expect(found == settings.sequences.map { expected[$0] }, "\(settings)")
+    }
+
+    /// Streaming is as resident, a batch as alone, a prompt in parts as whole.
+    @Test(arguments: Fixtures.models("")) func nothingChangesABit(_ name: String) throws {
+        try Fixtures.withScratchFolder { folder in
+            let small = try makeStore(Fixtures.path("models/" + name), in: folder, ["--chunk-bytes", "4K"])
+            let alone = try (0..<3).map { try logits(small, Settings(sequences: [$0]))[0] }
+            let areFinite = alone.joined().joined().allSatisfy { Float(bitPattern: $0).isFinite }
+            #expect(areFinite)
+            try same(small, Settings(threads: 2), alone)
+            // With the least memory every token is a pass and every chunk is read each time.
+            for extra in [0, 200_000] { try same(small, Settings(threads: 2, extra: extra), alone) }
+            try same(small, Settings(extra: 0, sequences: [1]), alone)
+            let whole = try makeStore(Fixtures.path("models/" + name), in: folder)
+            try same(whole, Settings(threads: 3, extra: 100_000), alone)
+        }
+    }
+
+    @Test(arguments: Fixtures.models("")) func keysAndValuesOfFewerBits(_ name: String) throws {
+        try Fixtures.withScratchFolder { folder in
+            let store = try makeStore(Fixtures.path("models/" + name), in: folder, ["--chunk-bytes", "4K"])
+            let exact = try logits(store, Settings())
+            for type in [KeyValueType.f16, .bf16, .q8] {
+                let found = try logits(store, Settings(threads: 2, type: type))
+                try same(store, Settings(extra: 200_000, type: type), found)
+                let change = relativeChange(found, exact)
+                // What is kept in fewer bits differs, by far less than a wrong scale or place would make it.
+                #expect(change > 0 && change < (type == .f16 ? 0.02 : 0.2), "\(type)")
+            }
+        }
+    }
+
+    /// Root mean square of the differences, by that of the values.
+    private func relativeChange(_ found: [Logits], _ exact: [Logits]) -> Float {
+        var (change, size): (Float, Float) = (0, 0)
+        for (a, b) in zip(found.joined().joined(), exact.joined().joined()) {
+            let (a, b) = (Float(bitPattern: a), Float(bitPattern: b))
+            change += (a - b) * (a - b)
+            size += b * b
+        }
+        return (change / size).squareRoot()
+    }
+}
