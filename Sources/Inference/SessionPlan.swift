@@ -65,7 +65,8 @@ public struct SessionPlan {
             requests.residableSizes, budget: memory.keepsDecoded ? 0 : memory.residentBytes)
         residentBytes = memory.keepsDecoded ? memory.residentBytes : byteCount + memory.expertBytes
         var isKept = offsets.map { $0 >= 0 }
-        for layer in requests.experts.layers where layer.experts.count <= memory.expertSlots {
+        for (index, layer) in requests.experts.layers.enumerated()
+        where memory.expertSlots.count(layer: index, experts: layer.experts.count) == layer.experts.count {
             for request in layer.requests { isKept[request] = true }
         }
         let keepsDecoded = memory.keepsDecoded

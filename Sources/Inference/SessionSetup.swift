@@ -23,8 +23,8 @@ struct SessionSetup {
             ? nil
             : try Residents(sizes: session.requests.residableSizes, budget: memory.residentBytes)
         experts =
-            memory.expertSlots == 0
-            ? nil : try ExpertCache(session.requests.experts, slotsPerLayer: memory.expertSlots)
+            memory.expertSlots.isEmpty
+            ? nil : try ExpertCache(session.requests.experts, slots: memory.expertSlots)
     }
 
     /// What will read ahead, once started.

@@ -34,7 +34,7 @@ def parsed_options():
     parser.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], default="bfloat16")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--shards", type=int, default=1, help="number of safetensors files, about")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if options.output.exists():
         sys.exit(f"error: {options.output} exists already")
     return options

@@ -54,7 +54,7 @@ extension SessionPlan {
     init(_ model: StoredModel, _ stream: StreamPlan, expertSlots: Int) throws {
         for extra in stride(from: 0, to: 1 << 20, by: 2048) {
             self = try SessionPlan(model, stream, extra: extra, tokens: 1)
-            if memory.expertSlots == expertSlots { return }
+            if memory.expertSlots == ExpertSlots(perLayer: expertSlots) { return }
         }
         throw LaminaError(.unexpected, "", "no budget gives \(expertSlots) places")
     }
@@ -107,17 +107,20 @@ extension SessionPlan {
         for extra in stride(from: 0, to: 900 << 20, by: 20 << 20) {
             let plan = try MemoryPlan(Self.demand, budget: least + extra)
             #expect(plan.totalBytes <= least + extra)
-            #expect(plan.expertSlots == 0 || plan.residentBytes == Self.demand.passBytes)
-            #expect(plan.expertBytes == Self.demand.expertBytes(slots: plan.expertSlots))
-            // No room for another one of each layer, unless there are no more.
+            #expect(plan.expertSlots.isEmpty || plan.residentBytes == Self.demand.passBytes)
+            #expect(plan.expertBytes == Self.demand.expertBytes(plan.expertSlots))
+            // No room for another one, unless there are no more.
             let left = least + extra - plan.totalBytes - extra / 512
-            let more = Self.demand.expertBytes(slots: plan.expertSlots + 1) - plan.expertBytes
-            #expect(plan.residentBytes < Self.demand.passBytes || more == 0 || left < more)
-            if plan.expertSlots == 64 { #expect(plan.ringBytes == 2 << 20 && plan.embeddingBytes > 0) }
-            slots.append(plan.expertSlots)
+            let all = Self.demand.expertBytes(ExpertSlots(perLayer: 64))
+            let isFull = plan.expertBytes == all || left < Self.demand.largestExpertBytes
+            #expect(plan.residentBytes < Self.demand.passBytes || isFull)
+            if plan.expertBytes == all { #expect(plan.ringBytes == 2 << 20 && plan.embeddingBytes > 0) }
+            slots.append(plan.expertBytes / Self.demand.largestExpertBytes)
         }
-        #expect(slots == slots.sorted() && slots.first == 0 && slots.last == 64 && Set(slots).count > 10)
-        #expect(Self.demand.expertBytes(slots: 20) == (20 + 20 + 16) * 3 << 20)
+        #expect(slots == slots.sorted() && slots.first == 0 && slots.last == 144 && Set(slots).count > 15)
+        #expect(Self.demand.expertBytes(ExpertSlots(perLayer: 20)) == (20 + 20 + 16) * 3 << 20)
+        #expect(
+            Self.demand.expertBytes(ExpertSlots(perLayer: 20, layersWithMore: 1)) == (21 + 20 + 16) * 3 << 20)
     }
 
     @Test func onePassAndDecodedWeightsNeedNoPlacesForExperts() throws {
@@ -133,7 +136,7 @@ extension SessionPlan {
         (dense.expertCounts, dense.largestExpertBytes) = ([], 0)
         for budget in stride(from: 60 << 20, to: 500 << 20, by: 7 << 20) {
             let plan = try MemoryPlan(dense, budget: budget)
-            #expect(plan.expertSlots == 0 && plan.expertBytes == 0)
+            #expect(plan.expertSlots.isEmpty && plan.expertBytes == 0)
             // Everything stays in memory as soon as it fits; then the ring is as small as can be.
             if plan.residentBytes == dense.passBytes, plan.embeddingBytes > 0 { #expect(plan.ringBytes == 2 << 20) }
         }
@@ -147,7 +150,7 @@ extension SessionPlan {
                 let plan = try SessionPlan(model, stream, extra: extra)
                 let setup = try SessionSetup(plan)
                 #expect((setup.experts?.byteCount ?? 0) <= plan.memory.expertBytes)
-                #expect((setup.experts == nil) == (plan.memory.expertSlots == 0))
+                #expect((setup.experts == nil) == plan.memory.expertSlots.isEmpty)
                 #expect((setup.residents?.byteCount ?? 0) + plan.memory.expertBytes == plan.residentBytes)
                 #expect(plan.plannedBytes <= plan.budgetBytes)
                 // What may go through the ring fits it.

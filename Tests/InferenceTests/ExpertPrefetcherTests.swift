@@ -33,7 +33,7 @@ import Testing
                     let budget = [0, fixture.passBytes / 4, fixture.passBytes][(slots + cacheSlots) % 3]
                     let sizes = fixture.requests.map { $0.expert == nil ? $0.byteCount : 0 }
                     let residents = try Residents(sizes: sizes, budget: budget)
-                    let cache = cacheSlots > 0 ? try ExpertCache(fixture.experts, slotsPerLayer: cacheSlots) : nil
+                    let cache = cacheSlots > 0 ? try ExpertCache(fixture.experts, slots: ExpertSlots(perLayer: cacheSlots)) : nil
                     let prefetcher = try fixture.prefetcher(
                         [passes(2, head: false), passes(4)], slots: slots,
                         options: ReaderOptions(mode: mode, depth: 1 + slots % 4), residents: residents, cache: cache)
@@ -76,7 +76,7 @@ import Testing
             for slots in [1, 2, 3, 8] {
                 let prefetcher = try fixture.prefetcher(
                     [passes(3)], slots: slots, options: ReaderOptions(threads: threads),
-                    cache: slots == 3 ? try ExpertCache(fixture.experts, slotsPerLayer: 1) : nil)
+                    cache: slots == 3 ? try ExpertCache(fixture.experts, slots: ExpertSlots(perLayer: 1)) : nil)
                 defer { prefetcher.stop() }
                 let consumer = try PassConsumer(fixture, prefetcher, threads: 2)
                 for _ in 0..<3 {
@@ -209,7 +209,7 @@ import Testing
             for cacheSlots in [0, 9] {
                 let prefetcher = try fixture.prefetcher(
                     [passes(2)], slots: 64,
-                    cache: cacheSlots > 0 ? try ExpertCache(fixture.experts, slotsPerLayer: cacheSlots) : nil)
+                    cache: cacheSlots > 0 ? try ExpertCache(fixture.experts, slots: ExpertSlots(perLayer: cacheSlots)) : nil)
                 defer { prefetcher.stop() }
                 var waited = 0.0
                 for layer in fixture.experts.layers {
@@ -244,7 +244,7 @@ import Testing
                 let fixture = try fixture(path, in: FaultyFileSystem(fault: fault, calls: [.read]))
                 let prefetcher = try fixture.prefetcher(
                     [passes(3)], slots: 1 + number % 5, options: ReaderOptions(threads: 2),
-                    cache: try ExpertCache(fixture.experts, slotsPerLayer: 1 + number % 3))
+                    cache: try ExpertCache(fixture.experts, slots: ExpertSlots(perLayer: 1 + number % 3)))
                 defer { prefetcher.stop() }
                 let consumer = try PassConsumer(fixture, prefetcher, threads: 2)
                 var generator = SeededGenerator(seed: UInt64(number))
@@ -285,7 +285,7 @@ import Testing
             for round in 0..<40 {
                 let prefetcher = try fixture.prefetcher(
                     [passes(1_000_000)], slots: 1 + round % 7, options: ReaderOptions(mode: mode),
-                    cache: round % 3 == 0 ? nil : try ExpertCache(fixture.experts, slotsPerLayer: round % 3))
+                    cache: round % 3 == 0 ? nil : try ExpertCache(fixture.experts, slots: ExpertSlots(perLayer: round % 3, layersWithMore: 1)))
                 defer { prefetcher.stop() }
                 let consumer = try PassConsumer(fixture, prefetcher, threads: 1 + round % 2)
                 let thread = JoinableThread {

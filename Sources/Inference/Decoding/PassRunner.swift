@@ -66,7 +66,7 @@ final class PassRunner: @unchecked Sendable {
         self.prefetcher = prefetcher
         activations = steps.activations
         attention = AttentionRunner(kernels: kernels, activations: activations, cache: steps.cache)
-        router = Router(columns: activations.columns, plan)
+        router = Router(columns: activations.columns, plan.routings)
         experts = ExpertPass(kernels: kernels, activations: activations, router: router, widths: plan.widths)
         logitsStride = PassRunner.logitsStride(config)
         logits = try FloatBuffer(count: logitsRows * logitsStride)

@@ -14,9 +14,8 @@ final class Router: @unchecked Sendable {
     private(set) var sortedWeights: [Float] = []
     private var starts: [Int] = []
 
-    /// Room for `columns` columns of what `plan` routes.
-    init(columns: Int, _ plan: StreamPlan) {
-        let routings = plan.routings
+    /// Room for `columns` columns of any of `routings`.
+    init(columns: Int, _ routings: [Routing]) {
         let experts = routings.reduce(0) { max($0, $1.experts) }
         most = routings.reduce(0) { max($0, $1.chosen) }
         chosen = .allocate(capacity: max(1, columns * most))
@@ -43,7 +42,11 @@ final class Router: @unchecked Sendable {
         let scores = scratch
         let choice = scratch + count
         Router.score(routing.scores, products, into: scores, count: count)
-        for expert in 0..<count { choice[expert] = scores[expert] + (bias?[expert] ?? 0) }
+        for expert in 0..<count {
+            // -inf is for what is out of the choice: NaN from a damaged model must not choose an expert twice.
+            let value = scores[expert] + (bias?[expert] ?? 0)
+            choice[expert] = value > -Float.greatestFiniteMagnitude ? value : -Float.greatestFiniteMagnitude
+        }
         Router.keepGroups(routing.groups, choice, count: count)
         var sum: Float = 0
         for place in 0..<routing.chosen {

@@ -51,11 +51,12 @@ public struct ExpertPlan: Sendable, Equatable {
 extension SessionPlan {
     /// Layers with experts, without their weights.
     var routedLayers: [RoutedLayer] {
-        requests.experts.layers.map { layer in
+        requests.experts.layers.enumerated().map { index, layer in
             let count = layer.experts.count
+            let slots = memory.expertSlots.count(layer: index, experts: count)
             return RoutedLayer(
                 count: count, perToken: stream.expertsPerToken, bytes: layer.byteCount,
-                cachedShare: memory.keepsDecoded ? 1 : Double(min(memory.expertSlots, count)) / Double(max(1, count)))
+                cachedShare: memory.keepsDecoded ? 1 : Double(slots) / Double(max(1, count)))
         }
     }
 

@@ -13,8 +13,8 @@ struct MemoryPlan: Sendable, Equatable {
     var ringBytes: Int
     /// Bytes for resident weights, those of experts apart.
     var residentBytes: Int
-    /// Experts of each layer that there are places for, where routed ones stay; and the bytes of these places.
-    var expertSlots: Int
+    /// Places where routed experts stay, and their bytes.
+    var expertSlots: ExpertSlots
     var expertBytes: Int
     /// Residents are kept decoded: everything fits that way, and later passes then only multiply.
     var keepsDecoded: Bool
@@ -77,12 +77,12 @@ struct MemoryPlan: Sendable, Equatable {
         /// Bytes of the embedding where it is not part of the pass.
         var embeddingBytes: Int
 
-        /// Bytes of places for so many experts of each layer.
-        func expertBytes(slots: Int) -> Int {
-            ExpertCache.byteCount(slotsPerLayer: slots, counts: expertCounts, slotBytes: largestExpertBytes)
+        /// Bytes of so many places for experts.
+        func expertBytes(_ slots: ExpertSlots) -> Int {
+            slots.byteCount(experts: expertCounts, slotBytes: largestExpertBytes)
         }
         /// Bytes of all weights as they are kept as stored.
-        var storedBytes: Int { passBytes + expertBytes(slots: .max) }
+        var storedBytes: Int { passBytes + expertBytes(ExpertSlots(perLayer: .max)) }
     }
 
     /// Divides `budget` bytes. Throws `.limit` with the smallest budget that works.
@@ -122,7 +122,7 @@ struct MemoryPlan: Sendable, Equatable {
         residentBytes = keepsDecoded ? demand.decodedPassBytes : passes > 1 ? min(left, demand.passBytes) : 0
         left -= residentBytes
         // What every pass needs first, then what some need.
-        (expertSlots, expertBytes) = keepsDecoded || passes == 1 ? (0, 0) : MemoryPlan.experts(demand, left: left)
+        (expertSlots, expertBytes) = keepsDecoded || passes == 1 ? (ExpertSlots(), 0) : MemoryPlan.experts(demand, left: left)
         left -= expertBytes
         embeddingBytes = isAllResident ? min(left, demand.embeddingBytes) : 0
         totalBytes = budget - spare - left + embeddingBytes
@@ -136,11 +136,16 @@ struct MemoryPlan: Sendable, Equatable {
         return (bytes, max(demand.chunkBytes, min(RequestPlan.wantedBytes, bytes / usefulSlots)))
     }
 
-    /// As many places for experts of every layer as there is room for, and their bytes.
-    private static func experts(_ demand: Demand, left: Int) -> (slots: Int, bytes: Int) {
-        var slots = demand.expertCounts.max() ?? 0
-        while demand.expertBytes(slots: slots) > left { slots -= 1 }
-        return (slots, demand.expertBytes(slots: slots))
+    /// As many places for experts as there is room for, and their bytes.
+    private static func experts(_ demand: Demand, left: Int) -> (slots: ExpertSlots, bytes: Int) {
+        var slots = ExpertSlots(perLayer: demand.expertCounts.max() ?? 0)
+        while demand.expertBytes(slots) > left { slots.perLayer -= 1 }
+        func more(_ layers: Int) -> ExpertSlots { ExpertSlots(perLayer: slots.perLayer, layersWithMore: layers) }
+        var layers = 0
+        while layers < demand.expertCounts.count, demand.expertBytes(more(layers + 1)) <= left { layers += 1 }
+        // Where all experts of all layers have places there is nothing to have more of.
+        if demand.expertBytes(more(layers)) > demand.expertBytes(slots) { slots = more(layers) }
+        return (slots, demand.expertBytes(slots))
     }
 
     private static func rounded(_ bytes: Int) -> Int { (bytes + (1 << 20) - 1) >> 20 }

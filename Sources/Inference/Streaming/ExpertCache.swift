@@ -11,9 +11,27 @@ enum ExpertPlace: Sendable, Equatable {
     case streamed
 }
 
+/// How many places experts that stay in memory have, layer by layer.
+struct ExpertSlots: Sendable, Equatable {
+    /// Of every layer.
+    var perLayer = 0
+    /// Layers, the first ones, that have one more: what is left after that does not do for all.
+    var layersWithMore = 0
+
+    var isEmpty: Bool { perLayer == 0 && layersWithMore == 0 }
+
+    /// Of a layer with so many experts, the `layer`-th that has some.
+    func count(layer: Int, experts: Int) -> Int { min(experts, perLayer + (layer < layersWithMore ? 1 : 0)) }
+
+    /// Bytes of all places for layers of so many experts.
+    func byteCount(experts counts: [Int], slotBytes: Int) -> Int {
+        counts.indices.reduce(0) { $0 + count(layer: $1, experts: counts[$1]) } * slotBytes
+    }
+}
+
 /// Memory for experts that stay between passes: slots as large as the largest expert as stored, each layer its own.
 ///
-/// Every layer has the same number of slots, and none takes another's: passes come to the layers in turn, so in a cache
+/// Layers have the same number of slots, or one more, and none takes another's: passes come to the layers in turn, so in a cache
 /// shared by all, what has not been used for longest, and gives way, is what comes next.
 struct ExpertCache: Sendable {
     private let experts: ExpertRequests
@@ -23,24 +41,20 @@ struct ExpertCache: Sendable {
     private var firstSlots: [Int] = []
     private var layers: [ExpertReplacement] = []
 
-    /// Room for `slotsPerLayer` experts of each layer, or all it has if they are fewer. Throws `.limit`.
+    /// Throws `.limit`.
     init(
-        _ experts: ExpertRequests, slotsPerLayer: Int, halfLife: Double = ExpertReplacement.defaultHalfLife
+        _ experts: ExpertRequests, slots: ExpertSlots, halfLife: Double = ExpertReplacement.defaultHalfLife
     ) throws(LaminaError) {
         self.experts = experts
         slotBytes = experts.largestByteCount
         var slotCount = 0
-        for count in experts.counts {
+        for (layer, count) in experts.counts.enumerated() {
             firstSlots.append(slotCount)
-            slotCount += min(slotsPerLayer, count)
-            layers.append(ExpertReplacement(experts: count, slots: slotsPerLayer, halfLife: halfLife))
+            let slots = slots.count(layer: layer, experts: count)
+            slotCount += slots
+            layers.append(ExpertReplacement(experts: count, slots: slots, halfLife: halfLife))
         }
         memory = try UntouchedMemory(count: slotCount * slotBytes)
-    }
-
-    /// Bytes such a cache takes.
-    static func byteCount(slotsPerLayer: Int, counts: [Int], slotBytes: Int) -> Int {
-        counts.reduce(0) { $0 + min(slotsPerLayer, $1) } * slotBytes
     }
 
     var byteCount: Int { memory.count }
