@@ -13,7 +13,7 @@ def decode_row(run, rate):
         "mode": mode_text(report), "resident": report["resident_bytes"], "pass": report["pass_bytes"],
         "isa": report["isa"], "forecast_seconds": report.forecast("seconds"),
         "forecast_bytes": report.forecast("bytes"), "forecast_rate": report.forecast("rate"),
-        "forecast_compute": report.forecast("compute"), "achieved": report.forecast("achieved") or stream}
+        "forecast_compute": report.forecast("compute"), "expert_hits": report.get("expert_hit_rate"), "achieved": report.forecast("achieved") or stream}
 
 
 def mode_text(report):

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Writes a BF16 Llama checkpoint with random weights, N(0, 0.02), for measuring speed. The same arguments give the same
+"""Writes a BF16 checkpoint of Llama or Mixtral with random weights, N(0, 0.02), for measuring speed. The same arguments give the same
 bytes. Memory stays below 200 MB whatever the size.
 
-  make_checkpoint.py FOLDER [--shape 1b|8b|70b|405b] [--layers N] [--distinct-layers N] [--hidden N] [--intermediate N]
-                            [--heads N] [--kv-heads N] [--head-dim N] [--vocabulary N] [--untied] [--tied]
+  make_checkpoint.py FOLDER [--shape 1b|8b|70b|405b|8x7b] [--layers N] [--distinct-layers N] [--hidden N] [--intermediate N]
+                            [--heads N] [--kv-heads N] [--head-dim N] [--vocabulary N] [--experts N] [--untied]
+                            [--tied]
                             [--seed 0] [--file-bytes 1000000000]
 
-A shape is that of Llama 3.2 1B (the default), Llama 3 8B, 70B or 405B; the options after it change it. Random numbers
+A shape is that of Llama 3.2 1B (the default), Llama 3 8B, 70B, 405B or Mixtral 8x7B; the options after it change it. Random numbers
 take longer than writing them: with --distinct-layers N only N layers are drawn, and layer i repeats layer i mod N.
 """
 import argparse
@@ -24,7 +25,7 @@ COPY_BYTES = 1 << 23
 
 @dataclasses.dataclass
 class Shape:
-    """The sizes of a Llama model."""
+    """The sizes of a Llama model, or with experts of a Mixtral one."""
     layers: int
     hidden: int
     intermediate: int
@@ -33,6 +34,7 @@ class Shape:
     is_tied: bool = False
     kv_heads: int = 8
     vocabulary: int = 128256
+    experts: int = 0
 
     def layer_tensors(self):
         """(name within a layer, shape), in the order of a forward pass."""
@@ -42,10 +44,16 @@ class Shape:
                 ("self_attn.k_proj.weight", (key, self.hidden)),
                 ("self_attn.v_proj.weight", (key, self.hidden)),
                 ("self_attn.o_proj.weight", (self.hidden, query)),
-                ("post_attention_layernorm.weight", (self.hidden,)),
-                ("mlp.gate_proj.weight", (self.intermediate, self.hidden)),
-                ("mlp.up_proj.weight", (self.intermediate, self.hidden)),
-                ("mlp.down_proj.weight", (self.hidden, self.intermediate))]
+                ("post_attention_layernorm.weight", (self.hidden,)), *self.feed_forward_tensors()]
+
+    def feed_forward_tensors(self):
+        up, down = (self.intermediate, self.hidden), (self.hidden, self.intermediate)
+        if not self.experts:
+            return [("mlp.gate_proj.weight", up), ("mlp.up_proj.weight", up), ("mlp.down_proj.weight", down)]
+        prefix = "block_sparse_moe."
+        return [(prefix + "gate.weight", (self.experts, self.hidden))] + [
+            (f"{prefix}experts.{expert}.{name}.weight", shape) for expert in range(self.experts)
+            for name, shape in (("w1", up), ("w2", down), ("w3", up))]
 
     def tensors(self):
         """(name, shape) of every tensor, in the order of a forward pass."""
@@ -61,7 +69,8 @@ class Shape:
         return sum(byte_count(shape) for _, shape in self.tensors())
 
     def layer_flops(self):
-        """Floating-point operations of all layers' matrices for one token: two per weight, which has two bytes."""
+        """Floating-point operations of all layers' matrices for one token, of dense shapes: two per weight, which has two
+        bytes."""
         return self.layers * sum(byte_count(shape) for _, shape in self.layer_tensors() if len(shape) == 2)
 
     def head_flops(self):
@@ -77,10 +86,25 @@ SHAPES = {
     "8b": Shape(layers=32, hidden=4096, intermediate=14336, heads=32, head_dim=128),
     "70b": Shape(layers=80, hidden=8192, intermediate=28672, heads=64, head_dim=128),
     "405b": Shape(layers=126, hidden=16384, intermediate=53248, heads=128, head_dim=128),
+    "8x7b": Shape(layers=32, hidden=4096, intermediate=14336, heads=32, head_dim=128, vocabulary=32000, experts=8),
 }
 
 
 def model_config(shape):
+    return mixtral_config(shape) if shape.experts else llama_config(shape)
+
+
+def mixtral_config(shape):
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size",
+             "intermediate_size", "hidden_act", "rms_norm_eps", "tie_word_embeddings", "torch_dtype", "bos_token_id",
+             "eos_token_id")
+    plain = llama_config(shape)
+    return {name: plain[name] for name in names} | {
+        "architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "max_position_embeddings": 32768,
+        "num_experts_per_tok": 2, "num_local_experts": shape.experts, "rope_theta": 1e6, "sliding_window": None}
+
+
+def llama_config(shape):
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -181,7 +205,7 @@ def parsed_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--shape", choices=SHAPES, default="1b")
-    for name in ("layers", "hidden", "intermediate", "heads", "kv-heads", "head-dim", "vocabulary"):
+    for name in ("layers", "hidden", "intermediate", "heads", "kv-heads", "head-dim", "vocabulary", "experts"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--untied", dest="is_tied", action="store_const", const=False, help="a head of its own")
     parser.add_argument("--tied", dest="is_tied", action="store_const", const=True, help="the embedding is the head")

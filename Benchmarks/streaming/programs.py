@@ -32,6 +32,8 @@ FIELDS = {
     "resident_bytes": ["timings.resident_bytes"],
     "isa": ["timings.isa"],
     "planned_memory": ["planned_bytes"],
+    "experts": ["experts"],
+    "expert_hit_rate": ["timings.expert_hit_rate"],
 }
 
 
