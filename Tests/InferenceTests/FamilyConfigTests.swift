@@ -44,7 +44,7 @@ struct FamilyConfig: Sendable, CustomTestStringConvertible {
                 "shared_expert_intermediate_size": 72
                 """,
             bad: [
-                BadConfig(key: "mlp_only_layers", value: "[2]", mentions: "0..<2"),
+                BadConfig(key: "mlp_only_layers", value: "[-1]", mentions: "layers"),
                 BadConfig(key: "mlp_only_layers", value: "[\"0\"]"),
                 BadConfig(key: "decoder_sparse_step", value: "0"),
                 BadConfig(key: "moe_intermediate_size", value: nil),

@@ -18,7 +18,7 @@ extension Architecture {
         let count = form.config.layerCount
         let sliding = try reader.slidingLayers(count: count) ?? (0..<count).map { $0 % 2 == 0 }
         let base = try Gemma.attention(reader, form)
-        let window = try reader.window()
+        let window = try reader.window(absent: Gemma.absentWindow)
         var model = Gemma.model(form) { layer in
             var attention = base
             attention.form.window = sliding[layer] ? window : nil
@@ -34,7 +34,7 @@ extension Architecture {
     public static let gemma3 = Architecture(
         name: "gemma3_text", modelTypes: ["gemma3_text"], classNames: ["Gemma3ForCausalLM"]
     ) { (reader) throws(LaminaError) in
-        var form = try Gemma.form(reader)
+        var form = try Gemma.form(reader, absentBase: 1_000_000)
         form.config.ropes.append(try Gemma.localRope(reader, form))
         let count = form.config.layerCount
         let pattern = try reader.integer("sliding_window_pattern", in: 1...ModelConfig.maximumLayers, absent: 6)
@@ -42,7 +42,7 @@ extension Architecture {
         var base = try Gemma.attention(reader, form)
         let prefix = LlamaForm.attentionPrefix
         base.headNorms = (.shared(query: prefix + "q_norm", key: prefix + "k_norm"), form.norm)
-        let window = try reader.window()
+        let window = try reader.window(absent: Gemma.absentWindow)
         var model = Gemma.model(form) { [base] layer in
             var attention = base
             attention.form.window = sliding[layer] ? window : nil
@@ -56,18 +56,21 @@ extension Architecture {
 }
 
 private enum Gemma {
+    /// The window of layers that have one, where the config does not say.
+    static let absentWindow = 4096
+
     static let fourNorms = DecoderModel.LayerNorms(
         beforeAttention: "input_layernorm", afterAttention: "post_attention_layernorm",
         beforeFeedForward: "pre_feedforward_layernorm", afterFeedForward: "post_feedforward_layernorm")
 
-    static func form(_ reader: ConfigReader) throws(LaminaError) -> LlamaForm {
+    static func form(_ reader: ConfigReader, absentBase: Double = 10_000) throws(LaminaError) -> LlamaForm {
         // Older files say "gelu" and mean the approximation, which is what the models were trained with.
         let key = reader.value("hidden_activation") == nil ? "hidden_act" : "hidden_activation"
         var function = try reader.activation(key, absent: .geluTanh)
         if key == "hidden_act", function == .gelu { function = .geluTanh }
         guard function == .geluTanh else { throw reader.failure(key, expected: "\"gelu_pytorch_tanh\"") }
         var form = try LlamaForm(
-            reader, tiesEmbeddings: true, absentHeadDimension: 256, function: function)
+            reader, tiesEmbeddings: true, absentHeadDimension: 256, absentBase: absentBase, function: function)
         form.norm.kind = .rootMeanSquare(offset: 1)
         return form
     }
@@ -82,7 +85,7 @@ private enum Gemma {
     static func attention(_ reader: ConfigReader, _ form: LlamaForm) throws(LaminaError) -> HeadAttention {
         let hasBias = try reader.bool("attention_bias", absent: false)
         var attention = form.attention(hasBias: hasBias, hasOutputBias: hasBias)
-        let divisor = try reader.positiveFloat("query_pre_attn_scalar", absent: Double(form.heads.dimension))
+        let divisor = try reader.positiveFloat("query_pre_attn_scalar", absent: 256)
         attention.form.scale = 1 / divisor.squareRoot()
         attention.form.softcap = try reader.positiveFloatIfPresent("attn_logit_softcapping")
         return attention

@@ -5,7 +5,7 @@ extension Architecture {
     public static let mixtral = Architecture(
         name: "mixtral", modelTypes: ["mixtral"], classNames: ["MixtralForCausalLM"]
     ) { (reader) throws(LaminaError) in
-        let form = try LlamaForm(reader)
+        let form = try LlamaForm(reader, absentBase: 1_000_000)
         let window = try reader.window()
         let routing = try reader.routing(experts: "num_local_experts", normalizes: true)
         let prefix = "model.layers.*.block_sparse_moe."

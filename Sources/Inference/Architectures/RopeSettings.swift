@@ -48,12 +48,12 @@ public struct YarnSettings: Sendable, Equatable {
 
 extension RopeSettings {
     /// Reads `rope_theta` and `rope_scaling`, or transformers 5's `rope_parameters`, which holds both, in some families in
-    /// a section for each kind of layer. Throws `.malformed`.
+    /// a section for each kind of layer. `absentBase` is what the family means without a base. Throws `.malformed`.
     init(
-        _ config: ConfigReader, dimension: Int, baseKey: String = "rope_theta", maximumPositions: Int,
-        section: String = "full_attention"
+        _ config: ConfigReader, dimension: Int, baseKey: String = "rope_theta", absentBase: Double = 10_000,
+        maximumPositions: Int, section: String = "full_attention"
     ) throws(LaminaError) {
-        var base = try config.positive(baseKey, absent: 10_000)
+        var base = try config.positive(baseKey, absent: absentBase)
         var parameters = try config.object("rope_parameters")
         if let both = parameters {
             parameters = try both.object(section) ?? both

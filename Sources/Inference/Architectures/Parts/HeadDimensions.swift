@@ -95,8 +95,8 @@ extension ConfigReader {
         return sliding
     }
 
-    /// `sliding_window`, or `nil` where it is null or missing.
-    func window(_ key: String = "sliding_window") throws(LaminaError) -> Int? {
-        value(key) == nil ? nil : try integer(key, in: 1...ModelConfig.maximumContext)
+    /// `sliding_window`, or `absent` where it is null or missing.
+    func window(_ key: String = "sliding_window", absent: Int? = nil) throws(LaminaError) -> Int? {
+        value(key) == nil ? absent : try integer(key, in: 1...ModelConfig.maximumContext)
     }
 }

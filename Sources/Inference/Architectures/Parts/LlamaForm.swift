@@ -17,10 +17,10 @@ struct LlamaForm: Sendable {
     static let frequencies = UnusedRule(
         name: attentionPrefix + "rotary_emb.inv_freq", reason: "rotary frequencies are computed from the config")
 
-    /// Reads what transformers calls it. Throws `.malformed`.
+    /// Reads what transformers calls it; what is absent means what the class's defaults are. Throws `.malformed`.
     init(
         _ reader: ConfigReader, positions: Int? = nil, tiesEmbeddings: Bool = false, absentHeadDimension: Int? = nil,
-        rotatedShare: Double = 1, function: ActivationFunction? = nil
+        absentBase: Double = 10_000, rotatedShare: Double = 1, function: ActivationFunction? = nil
     ) throws(LaminaError) {
         float8Blocks = try reader.float8Blocks()
         hidden = try reader.width("hidden_size")
@@ -33,7 +33,7 @@ struct LlamaForm: Sendable {
             }
         rope = try RopeSettings(
             reader, dimension: reader.rotatedDimension(of: heads.dimension, absent: rotatedShare),
-            maximumPositions: positions)
+            absentBase: absentBase, maximumPositions: positions)
         norm = .rootMeanSquare(try reader.positiveFloat("rms_norm_eps", absent: 1e-6))
         config = ModelConfig(
             hiddenSize: hidden, layerCount: try reader.layerCount(), vocabularySize: vocabulary,
