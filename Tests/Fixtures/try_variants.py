@@ -180,6 +180,17 @@ def stablelm(pick):
             "qk_layernorm": pick.random() < 0.3, "use_parallel_residual": pick.random() < 0.4}
 
 
+def smollm3(pick):
+    settings = {**rope(pick), **ties(pick), "attention_bias": pick.random() < 0.3, "mlp_bias": pick.random() < 0.3}
+    if pick.random() < 0.5:
+        settings["no_rope_layers"] = [pick.randint(0, 1) for _ in range(5)]
+    else:
+        settings["no_rope_layer_interval"] = pick.choice([1, 2, 4])
+    if pick.random() < 0.5:
+        settings |= {"use_sliding_window": True, "sliding_window": pick.choice([4, 16])}
+    return settings
+
+
 def gpt_neox(pick):
     return {**plain_rope(pick, pick.choice([0.25, 0.5, 1.0])), **ties(pick), "use_parallel_residual": pick.random() < 0.5,
             "hidden_act": pick.choice(["gelu", "gelu_fast", "gelu_new"])}
@@ -187,7 +198,7 @@ def gpt_neox(pick):
 
 FAMILIES = {function.__name__: function for function in (
     llama, mistral, mixtral, qwen2, qwen2_moe, qwen3, qwen3_moe, glm, phi3, gemma, gemma2, gemma3_text, deepseek_v2,
-    deepseek_v3, olmo2, stablelm, gpt_neox)} | {"glm4": glm}
+    deepseek_v3, olmo2, stablelm, gpt_neox, smollm3)} | {"glm4": glm}
 
 
 def internlm(pick):

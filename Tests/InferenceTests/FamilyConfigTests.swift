@@ -142,6 +142,13 @@ struct FamilyConfig: Sendable, CustomTestStringConvertible {
                 BadConfig(key: "num_nextn_predict_layers", value: "-1"),
                 BadConfig(key: "quantization_config", value: "{\"quant_method\": \"awq\"}", mentions: "awq"),
             ]),
+        FamilyConfig(
+            name: "smollm3", good: llamaLike,
+            bad: [
+                BadConfig(key: "no_rope_layers", value: "[1]", mentions: "2"),
+                BadConfig(key: "no_rope_layers", value: "[1, 2]"),
+                BadConfig(key: "no_rope_layer_interval", value: "0"),
+            ]),
         FamilyConfig(name: "olmo2", good: llamaLike, bad: [BadConfig(key: "hidden_act", value: "\"gelu\"")]),
         FamilyConfig(
             name: "stablelm", good: llamaLike,

@@ -5,6 +5,7 @@ public enum Architectures {
     public static let all: [Architecture] = [
         .llama, .mistral, .mixtral, .qwen, .qwen2, .qwen2MoE, .qwen3, .qwen3MoE, .chatGLM, .glm, .glm4, .baichuan,
         .internLM, .internLM2, .phi3, .gemma, .gemma2, .gemma3, .deepSeekV2, .deepSeekV3, .olmo2, .stableLM, .gptNeoX,
+        .smolLM3,
     ]
 
     /// The architecture a manifest names.
