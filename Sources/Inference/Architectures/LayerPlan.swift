@@ -75,18 +75,20 @@ public struct LayerPlan: Sendable {
             shards.append((String(layer), try entries(.layer, layer: layer)))
         }
         shards.append(("head", try entries(.head, layer: nil)))
-        guard missing.isEmpty else {
-            let more = missing.count > 10 ? " and \(missing.count - 10) more" : ""
-            throw LaminaError(
-                .malformed, file, "the checkpoint lacks tensors that \(architecture.name) needs",
-                expected: missing.prefix(10).joined(separator: ", ") + more,
-                hint: "download the whole checkpoint, or check that config.json belongs to it")
-        }
+        guard missing.isEmpty else { throw LayerPlan.lacks(missing, architecture, file: file) }
         let rest = LayerPlan.unusedEntries(tensors, isPlaced: isPlaced, rules: definition.unused)
         shards.append(("unused", rest.entries))
         unknown = rest.unknown
         self.shards = shards.filter { !$0.1.isEmpty }.map { (layer: $0.0, entries: $0.1) }
         tied = ties.filter { places[Array($0.name.utf8)] == nil }.map { Manifest.Tie(name: $0.name, target: $0.target) }
+    }
+
+    private static func lacks(_ missing: [String], _ architecture: Architecture, file: String) -> LaminaError {
+        let more = missing.count > 10 ? " and \(missing.count - 10) more" : ""
+        return LaminaError(
+            .malformed, file, "the checkpoint lacks tensors that \(architecture.name) needs",
+            expected: missing.prefix(10).joined(separator: ", ") + more,
+            hint: "download the whole checkpoint, or check that config.json belongs to it")
     }
 
     /// `pattern` with the layer's index for `*`.
