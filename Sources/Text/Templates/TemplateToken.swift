@@ -1,0 +1,57 @@
+/// A piece of a template's text.
+struct TemplateToken: Sendable {
+    enum Kind: Equatable, Sendable {
+        /// Text outside of tags.
+        case data(Scalars)
+        case variableBegin, variableEnd, blockBegin, blockEnd
+        case name(String)
+        case string(Scalars)
+        case integer(Int)
+        case float(Double)
+        case symbol(Symbol)
+        /// The end of the template.
+        case end
+    }
+
+    /// An operator or a bracket.
+    enum Symbol: String, CaseIterable, Sendable {
+        case floorDivide = "//", power = "**", equal = "==", unequal = "!=", atLeast = ">=", atMost = "<="
+        case add = "+", subtract = "-", divide = "/", multiply = "*", modulo = "%", concatenate = "~"
+        case leftBracket = "[", rightBracket = "]", leftParenthesis = "(", rightParenthesis = ")"
+        case leftBrace = "{", rightBrace = "}", greater = ">", less = "<", assign = "=", dot = ".", colon = ":"
+        case pipe = "|", comma = ",", semicolon = ";"
+
+        /// The bracket that closes this one.
+        var closing: Symbol? {
+            switch self {
+            case .leftBracket: .rightBracket
+            case .leftParenthesis: .rightParenthesis
+            case .leftBrace: .rightBrace
+            default: nil
+            }
+        }
+
+        var isClosing: Bool { self == .rightBracket || self == .rightParenthesis || self == .rightBrace }
+    }
+
+    var kind: Kind
+    /// Where it starts, in scalars.
+    var offset: Int
+
+    /// What it is, for messages.
+    var summary: String {
+        switch kind {
+        case .data: "text"
+        case .variableBegin: "'{{'"
+        case .variableEnd: "'}}'"
+        case .blockBegin: "'{%'"
+        case .blockEnd: "'%}'"
+        case .name(let name): "'\(name)'"
+        case .string(let text): "the string '\(String(text.prefix(40)))'"
+        case .integer(let value): "the number \(value)"
+        case .float(let value): "the number \(value)"
+        case .symbol(let symbol): "'\(symbol.rawValue)'"
+        case .end: "the end of the template"
+        }
+    }
+}
