@@ -44,6 +44,17 @@ public struct ChatTemplateSource: Sendable {
         }
     }
 
+    /// Takes the files of a folder, which `read` reads: the bytes of the file with a name, at most so many, `nil` if
+    /// there is none. `folder` is named in errors. Throws `.malformed`, and what `read` throws.
+    public init(
+        folder: String, read: (_ name: String, _ limit: Int) throws(LaminaError) -> [UInt8]?
+    ) throws(LaminaError) {
+        let limit = ChatTemplateSource.maximumFileBytes
+        try self.init(
+            tokenizerConfig: try read("tokenizer_config.json", limit), json: try read("chat_template.json", limit),
+            jinja: try read("chat_template.jinja", limit), folder: folder)
+    }
+
     private static func object(_ bytes: [UInt8], _ file: String) throws(LaminaError) -> JSONObject {
         let limits = JSONScanner.Limits(stringBytes: maximumFileBytes)
         let value: JSONValue
