@@ -32,7 +32,7 @@ private struct BraceFormatter {
     }
 
     mutating func run(_ format: Scalars, nesting: Int) throws(TemplateFailure) -> Scalars {
-        guard nesting < 2 else { throw TemplateFailure("fields of a format are nested too deep") }
+        guard nesting <= 2 else { throw TemplateFailure("fields of a format are nested too deep") }
         var result: Scalars = []
         var index = 0
         while index < format.count {

@@ -58,6 +58,9 @@ final class DictionaryValue {
 
 /// A key of a dictionary, hashed and compared as Python does.
 struct DictionaryKey: Hashable {
+    /// Most elements of a tuple, with those of tuples in it: each is hashed and compared every time.
+    private static let maximumElements = 64
+
     private let value: TemplateValue
 
     init(_ text: Scalars) { value = .text(text) }
@@ -65,13 +68,24 @@ struct DictionaryKey: Hashable {
     /// Throws if the value cannot be a key.
     init(_ value: TemplateValue) throws(TemplateFailure) {
         switch value {
-        case .list, .dictionary:
-            throw TemplateFailure("a \(value.typeName) cannot be a key of a dictionary")
-        case .tuple(let tuple):
-            for element in tuple.elements { _ = try DictionaryKey(element) }
+        case .list, .dictionary, .tuple:
+            var count = 0
+            try DictionaryKey.check(value, &count)
         default: break
         }
         self.value = value
+    }
+
+    private static func check(_ value: TemplateValue, _ count: inout Int) throws(TemplateFailure) {
+        count += 1
+        guard count <= maximumElements else {
+            throw .limit("a tuple with more than \(maximumElements) elements is a key")
+        }
+        switch value {
+        case .list, .dictionary: throw TemplateFailure("a \(value.typeName) cannot be a key of a dictionary")
+        case .tuple(let tuple): for element in tuple.elements { try check(element, &count) }
+        default: break
+        }
     }
 
     private init(unchecked value: TemplateValue) { self.value = value }

@@ -86,7 +86,8 @@ extension TemplateInterpreter {
 
     /// A new dictionary.
     func dictionary(_ members: [(key: TemplateValue, value: TemplateValue)]) throws(TemplateFailure) -> TemplateValue {
-        try charge(elements: 2 * members.count)
+        try charge(elements: 4 * members.count)
+        for member in members { try charge(key: member.key) }
         return .dictionary(try DictionaryValue(members))
     }
 
@@ -139,6 +140,9 @@ extension TemplateInterpreter {
 
     /// `owner.name`: a method or a property of the type first, as in Python, then an element with that key.
     func attribute(_ name: Scalars, of owner: TemplateValue) throws(TemplateFailure) -> TemplateValue {
+        if name.starts(with: ["_", "_"]), name.suffix(2) == ["_", "_"] {
+            return .undefined(UndefinedValue("the attribute '\(String(name))' is not safe"))
+        }
         if case .undefined(let value) = owner { throw value.failure }
         if let property = try property(name, of: owner) { return property }
         if case .dictionary(let dictionary) = owner, let value = dictionary.value(of: name) { return value }
@@ -160,7 +164,9 @@ extension TemplateInterpreter {
             // A key that no dictionary can have is as good as one that this does not have.
             switch key {
             case .list, .dictionary: return nil
-            default: return try dictionary.value(of: key)
+            default:
+                try charge(key: key)
+                return try dictionary.value(of: key)
             }
         case .list(let list), .tuple(let list):
             return key.asInteger.flatMap { TemplateInterpreter.index($0, count: list.elements.count) }
@@ -205,16 +211,26 @@ extension TemplateInterpreter {
         case .tuple(let list):
             return try tuple(try TemplateInterpreter.places(values, count: list.elements.count).map { list.elements[$0] })
         case .range(let range):
-            let places = try TemplateInterpreter.places(values, count: range.count)
-            let step = range.step * (values[2] ?? 1)
-            let start = places.first.map { range[$0] } ?? range.start
-            return .range(RangeValue(start: start, stop: start + places.count * step, step: step, count: places.count))
+            let places = try TemplateInterpreter.stride(values, count: range.count)
+            let (step, overflows) = range.step.multipliedReportingOverflow(by: values[2] ?? 1)
+            guard !overflows else { throw PythonNumber.overflow }
+            return .range(
+                RangeValue(
+                    start: range[places.start], stop: range[places.stop], step: step,
+                    count: Array(Swift.stride(from: places.start, to: places.stop, by: places.step)).count))
         default: throw TemplateFailure("a \(owner.typeName) has no slices")
         }
     }
 
     /// The indices that a slice takes out of `count` elements.
     static func places(_ bounds: [Int?], count: Int) throws(TemplateFailure) -> [Int] {
+        let (start, stop, step) = try stride(bounds, count: count)
+        return Array(Swift.stride(from: start, to: stop, by: step))
+    }
+
+    private static func stride(
+        _ bounds: [Int?], count: Int
+    ) throws(TemplateFailure) -> (start: Int, stop: Int, step: Int) {
         let step = bounds[2] ?? 1
         guard step != 0 else { throw TemplateFailure("the step of a slice is zero") }
         let lowest = step < 0 ? -1 : 0
@@ -227,7 +243,6 @@ extension TemplateInterpreter {
         let start = clamped(bounds[0], step < 0 ? highest : lowest)
         let stop = clamped(bounds[1], step < 0 ? lowest : highest)
         // A step beyond the count takes at most one element; so far a stride cannot overflow.
-        let stride = min(max(step, -count - 1), count + 1)
-        return Array(Swift.stride(from: start, to: stop, by: stride))
+        return (start, stop, min(max(step, -count - 1), count + 1))
     }
 }

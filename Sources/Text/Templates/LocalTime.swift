@@ -89,6 +89,7 @@ public struct LocalTime: Sendable, Equatable {
 
 extension LocalTime {
     private static let weekdays = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
+    private static let maximumFormat = 1000
     private static let months = [
         "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
         "November", "December",
@@ -97,6 +98,9 @@ extension LocalTime {
     /// The time as `strftime` writes it in the C locale, with glibc's flags `-`, `_`, `0`, `^` and `#`. Throws for a
     /// directive that there is not.
     func formatted(_ format: Scalars) throws(TemplateFailure) -> Scalars {
+        guard format.count <= LocalTime.maximumFormat else {
+            throw .limit("the format of a time is longer than \(LocalTime.maximumFormat) characters")
+        }
         var result: Scalars = []
         var index = 0
         while index < format.count {

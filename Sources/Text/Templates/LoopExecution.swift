@@ -95,6 +95,7 @@ extension TemplateInterpreter {
         // Only a body that ran to its end counts as one: after break or continue the else block still runs.
         var hasFinishedBody = false
         while let element = try state.next() {
+            try charge(TemplateLimits.stepCost)
             let inner = TemplateScope(parent: scope)
             if let id = loopID { inner.variables[id] = .loop(state) }
             try assign(element, to: loop.target, in: inner)
@@ -151,7 +152,7 @@ extension TemplateInterpreter {
         case .undefined: return try counted([], 0) { (_) throws(TemplateFailure) in .none }
         case .string(let text):
             return try counted([], text.scalars.count) { (index) throws(TemplateFailure) in
-                .string(TextValue([text.scalars[index]], isMarkup: text.isMarkup))
+                .text([text.scalars[index]])
             }
         case .list(let list), .tuple(let list):
             return try counted([value], list.elements.count) { (index) throws(TemplateFailure) in list.elements[index] }

@@ -120,6 +120,7 @@ extension TemplateInterpreter {
         var kept: [TemplateValue] = []
         for element in try elements(of: value) {
             let key = try path.value(of: element, self)
+            try charge(key: key)
             if seen.insert(try DictionaryKey(isCaseSensitive ? key : key.lowercased)).inserted { kept.append(element) }
         }
         return try iterator(over: kept)
@@ -155,7 +156,7 @@ extension TemplateInterpreter {
         }
         var groups: [(key: TemplateValue, elements: [TemplateValue])] = []
         for (key, element) in try sorted(keyed, by: { $0.key }) {
-            if let last = groups.last, try equal(last.key, key) {
+            if !groups.isEmpty, try equal(groups[groups.count - 1].key, key) {
                 groups[groups.count - 1].elements.append(element)
             } else {
                 groups.append((key, [element]))

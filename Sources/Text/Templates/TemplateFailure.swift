@@ -42,7 +42,7 @@ public struct TemplateLimits: Sendable, Equatable {
     /// Longest result, in bytes of UTF-8, and longest text on the way, in characters.
     public var outputBytes: Int
 
-    public init(work: Int = 1 << 28, depth: Int = 600, outputBytes: Int = 1 << 25) {
+    public init(work: Int = 1 << 28, depth: Int = 600, outputBytes: Int = 1 << 24) {
         self.work = work
         self.depth = depth
         self.outputBytes = outputBytes

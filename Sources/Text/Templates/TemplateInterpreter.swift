@@ -81,6 +81,9 @@ final class TemplateInterpreter {
         try charge(characters * TemplateLimits.characterCost)
     }
 
+    /// Counts the hashing of a key.
+    func charge(key: TemplateValue) throws(TemplateFailure) { try charge(key.scalars?.count ?? 0) }
+
     /// Runs `body` one level deeper. Throws `.limit` beyond the deepest.
     func deeper<Value>(_ body: () throws(TemplateFailure) -> Value) throws(TemplateFailure) -> Value {
         depth += 1

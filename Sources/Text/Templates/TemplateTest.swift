@@ -37,8 +37,10 @@ extension TemplateInterpreter {
         switch test {
         case .even: return try equal(try combine(value, .modulo, .integer(2)), .integer(0))
         case .odd: return try equal(try combine(value, .modulo, .integer(2)), .integer(1))
-        case .filter: return TemplateFilter(rawValue: String(try value.text("a name"))) != nil
-        case .test: return TemplateTest(rawValue: String(try value.text("a name"))) != nil
+        case .filter, .test:
+            _ = try DictionaryKey(value)
+            guard let name = value.scalars.map({ String($0) }) else { return false }
+            return test == .filter ? TemplateFilter(rawValue: name) != nil : TemplateTest(rawValue: name) != nil
         case .lower: return try text(of: value).isPythonLower
         case .upper: return try text(of: value).isPythonUpper
         default: return isOfKind(test, value)

@@ -157,7 +157,8 @@ struct RangeValue {
     var step: Int
     var count: Int
 
-    subscript(index: Int) -> Int { start + index * step }
+    /// The number at `index`. Of indices outside, as the end of a slice may be, it may wrap around.
+    subscript(index: Int) -> Int { start &+ index &* step }
 }
 
 /// Values one at a time, once: what Python calls an iterator.

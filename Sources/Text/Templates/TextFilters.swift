@@ -11,6 +11,7 @@ extension TemplateInterpreter {
         case .title:
             try arguments.requireNone("title")
             let text = try soft(value)
+            try charge(text.scalars.count * TemplateInterpreter.letterCost)
             return try string(TemplateInterpreter.titled(text.scalars))
         case .trim:
             let dropped = try arguments.values(of: "trim", ["chars"])[0]
@@ -132,16 +133,15 @@ extension TemplateInterpreter {
 
     private func truncated(_ value: TemplateValue, _ arguments: CallArguments) throws(TemplateFailure) -> TemplateValue {
         let values = try arguments.values(of: "truncate", ["length", "killwords", "end", "leeway"])
-        guard case .string(let whole) = value else {
-            if case .undefined = value { return value }
-            throw TemplateFailure("'truncate' needs a string", found: value.typeName)
-        }
         let length = try values[0]?.integer("a length") ?? 255
         let end = try values[2]?.text("the end") ?? Scalars("...")
         let leeway = try values[3].given?.integer("the leeway") ?? 5
         guard length >= end.count, leeway >= 0 else { throw TemplateFailure("'truncate' has too small a length") }
         let (most, overflows) = length.addingReportingOverflow(leeway)
-        if overflows || whole.scalars.count <= most { return value }
+        if let count = self.length(of: value), overflows || count <= most { return value }
+        guard case .string(let whole) = value else {
+            throw TemplateFailure("'truncate' needs a string", found: value.typeName)
+        }
         let text = Scalars(whole.scalars.prefix(length - end.count))
         if values[1]?.isTrue == true { return try string(text + end, isMarkup: whole.isMarkup) }
         return try string(text.prefix(text.lastIndex(of: " ") ?? text.count) + end, isMarkup: whole.isMarkup)

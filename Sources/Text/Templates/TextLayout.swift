@@ -47,7 +47,7 @@ extension TemplateInterpreter {
             while index < text.count, text[index].isPythonSpace { index += 1 }
             guard index < text.count else { return parts }
             if parts.count >= most {
-                parts.append(Scalars(text[index...]).trimmed(leading: false, trailing: true, \.isPythonSpace))
+                parts.append(Scalars(text[index...]))
                 return parts
             }
             let start = index

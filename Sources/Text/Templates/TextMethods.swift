@@ -1,9 +1,12 @@
 /// The methods of strings.
 extension TemplateInterpreter {
+    /// Units of work to look up a character's properties, the most that any method does with one.
+    static let letterCost = 4
+
     func call(
         _ method: TemplateMethod, of text: TextValue, _ arguments: CallArguments
     ) throws(TemplateFailure) -> TemplateValue {
-        try charge(text.scalars.count / 2)
+        try charge(text.scalars.count * TemplateInterpreter.letterCost)
         if let result = try caseMethod(method, text, arguments) { return result }
         if let result = try searchMethod(method, text, arguments) { return result }
         switch method {

@@ -27,14 +27,14 @@ extension TemplateInterpreter {
 
     private func equal(_ left: [TemplateValue], _ right: [TemplateValue]) throws(TemplateFailure) -> Bool {
         guard left.count == right.count else { return false }
-        try charge(left.count)
+        try charge(elements: left.count)
         for (left, right) in zip(left, right) where try !equal(left, right) { return false }
         return true
     }
 
     private func equal(_ left: DictionaryValue, _ right: DictionaryValue) throws(TemplateFailure) -> Bool {
         guard left.count == right.count, left !== right else { return left === right }
-        try charge(left.count)
+        try charge(elements: 2 * left.count)
         for (key, value) in left.members {
             guard let other = try right.value(of: key), try equal(value, other) else { return false }
         }
@@ -88,14 +88,19 @@ extension TemplateInterpreter {
             guard let needle = value.scalars else {
                 throw TemplateFailure("only a str can be in a str", found: value.typeName)
             }
-            try charge(text.scalars.count / 4 + needle.count)
+            try charge(text.scalars.count + needle.count)
             return text.scalars.firstRange(of: needle) != nil
-        case .dictionary(let dictionary): return try dictionary.value(of: value) != nil
+        case .dictionary(let dictionary):
+            try charge(key: value)
+            return try dictionary.value(of: value) != nil
         case .view(let view) where view.kind == .keys: return try view.dictionary.value(of: value) != nil
         case .range(let range):
             if let integer = value.asInteger {
                 let (distance, overflows) = integer.subtractingReportingOverflow(range.start)
-                guard !overflows, distance % range.step == 0 else { return false }
+                guard range.count > 0, !overflows, range.step != -1 else {
+                    return range.count > 0 && !overflows && (0..<range.count).contains(0 &- distance)
+                }
+                guard distance % range.step == 0 else { return false }
                 return (0..<range.count).contains(distance / range.step)
             }
         default: break
