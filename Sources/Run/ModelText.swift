@@ -42,7 +42,9 @@ struct ModelText {
     /// Ids that end a text: the tokenizer's own, and in a chat the ends of turns that the template speaks of.
     func endTokens(isChat: Bool) -> [Int] {
         var names = chat.specialTokens["eos_token"]?.string.map { [$0] } ?? []
-        if isChat, let templateText = try? chat.text() { names += ModelText.turnEnds.filter { templateText.utf8Contains($0) } }
+        if isChat, let templateText = try? chat.text() {
+            names += ModelText.turnEnds.filter { templateText.utf8Contains($0) }
+        }
         return names.compactMap(tokenizer.id(ofToken:))
     }
 }

@@ -33,7 +33,8 @@ public struct ChatTemplateSource: Sendable {
         }
         if let json {
             let file = folder + "/chat_template.json"
-            let named = try ChatTemplateSource.templates(try ChatTemplateSource.object(json, file)["chat_template"], file)
+            let named = try ChatTemplateSource.templates(
+                try ChatTemplateSource.object(json, file)["chat_template"], file)
             if !named.isEmpty { templates = named }
         }
         if let jinja {

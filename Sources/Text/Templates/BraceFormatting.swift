@@ -46,9 +46,7 @@ private struct BraceFormatter {
                 }
                 guard scalar == "{" else { throw TemplateFailure("a format has a single '}'") }
                 let end = try BraceFormatter.fieldEnd(format, index)
-                let text = try field(Scalars(format[index..<end]), nesting)
-                try interpreter.charge(characters: text.count)
-                result += text
+                try interpreter.append(try field(Scalars(format[index..<end]), nesting), to: &result)
                 index = end + 1
             } else {
                 result.append(scalar)

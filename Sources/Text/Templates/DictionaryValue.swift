@@ -108,7 +108,9 @@ struct DictionaryKey: Hashable {
         case (.string(let left), .string(let right)): return left.scalars == right.scalars
         case (.tuple(let left), .tuple(let right)):
             return left.elements.count == right.elements.count
-                && zip(left.elements, right.elements).allSatisfy { DictionaryKey(unchecked: $0) == .init(unchecked: $1) }
+                && zip(left.elements, right.elements).allSatisfy {
+                    DictionaryKey(unchecked: $0) == .init(unchecked: $1)
+                }
         default: break
         }
         if let order = left.value.numericOrder(right.value) { return order == .equal }

@@ -100,8 +100,10 @@ struct FormatSpecification {
             guard let precision else { return PythonNumber.text(value) }
             // Like g, but with a digit after the point, or an exponent.
             let text = PythonNumber.formatted("%\(flag).*g", precision: precision, value)
-            guard !text.contains(".") , !text.contains("e") else { return text }
-            return text.count >= max(1, precision) ? PythonNumber.formatted("%.*e", precision: max(0, precision - 1), value).withoutTrailingZeros : text + ".0"
+            guard !text.contains("."), !text.contains("e") else { return text }
+            return text.count >= max(1, precision)
+                ? PythonNumber.formatted("%.*e", precision: max(0, precision - 1), value).withoutTrailingZeros
+                : text + ".0"
         default: throw TemplateFailure("a number has no format '\(kind)'")
         }
     }

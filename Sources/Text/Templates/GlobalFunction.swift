@@ -45,7 +45,8 @@ extension TemplateInterpreter {
         guard step > 0 ? start < stop : start > stop else {
             return .range(RangeValue(start: start, stop: stop, step: step, count: 0))
         }
-        let distance = start < stop ? stop.subtractingReportingOverflow(start) : start.subtractingReportingOverflow(stop)
+        let distance =
+            start < stop ? stop.subtractingReportingOverflow(start) : start.subtractingReportingOverflow(stop)
         let count = (distance.partialValue - 1) / Int(clamping: step.magnitude) + 1
         guard !distance.overflow, count <= TemplateInterpreter.maximumRangeCount else {
             throw .limit("a range has more than \(TemplateInterpreter.maximumRangeCount) numbers")

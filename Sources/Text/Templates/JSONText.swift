@@ -37,14 +37,14 @@ struct JSONTextWriter {
     }
 
     private mutating func append(_ text: Scalars) throws(TemplateFailure) {
-        try interpreter.charge(characters: text.count)
-        output += text
+        try interpreter.append(text, to: &output)
     }
 
     private mutating func append(_ text: String) throws(TemplateFailure) { try append(Scalars(text)) }
 
     /// Throws for values that JSON does not have.
     mutating func write(_ value: TemplateValue, level: Int = 0) throws(TemplateFailure) {
+        try interpreter.charge(TemplateLimits.elementCost)
         switch value {
         case .none: try append("null")
         case .bool(let flag): try append(flag ? "true" : "false")

@@ -37,9 +37,7 @@ private struct PercentFormatter {
                 result.append(scalar)
                 continue
             }
-            let text = try conversion()
-            try interpreter.charge(characters: text.count)
-            result += text
+            try interpreter.append(try conversion(), to: &result)
         }
         guard used >= values.count || mapping != nil else {
             throw TemplateFailure("a format does not use all its values", found: "\(values.count - used) left over")
@@ -55,7 +53,8 @@ private struct PercentFormatter {
         if let width = try number(named) {
             // A negative width after a star aligns to the left.
             if width < 0 { specification.alignment = .left }
-            specification.width = try checked(width < 0 ? 0 - max(width, -.max) : width, FormatSpecification.maximumWidth)
+            specification.width = try checked(
+                width < 0 ? 0 - max(width, -.max) : width, FormatSpecification.maximumWidth)
         }
         if current == "." {
             index += 1
@@ -179,10 +178,6 @@ private struct PercentFormatter {
 extension PythonText {
     /// The text with everything outside of ASCII escaped, as `ascii()` does.
     fileprivate static func escapedToASCII(_ text: Scalars) -> Scalars {
-        text.flatMap { scalar -> Scalars in
-            if scalar.isASCII { return [scalar] }
-            let (mark, digits) = scalar.value < 0x100 ? ("x", 2) : scalar.value < 0x10000 ? ("u", 4) : ("U", 8)
-            return Scalars("\\\(mark)" + hexadecimal(scalar.value, digits: digits))
-        }
+        text.flatMap { $0.isASCII ? [$0] : ["\\"] + spelledOut($0) }
     }
 }

@@ -77,10 +77,9 @@ extension TemplateInterpreter {
         var isFirst = true
         while let element = try iterator.next() {
             let part = try text(of: try path.value(of: element, self))
-            try charge(characters: part.count + separator.count + 1)
-            if !isFirst { result += separator }
+            if !isFirst { try append(separator, to: &result) }
             isFirst = false
-            result += part
+            try append(part, to: &result)
         }
         return try string(result)
     }

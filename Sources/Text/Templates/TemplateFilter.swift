@@ -55,9 +55,10 @@ extension TemplateInterpreter {
     private func magnitude(_ value: TemplateValue) throws(TemplateFailure) -> TemplateValue {
         if case .undefined(let undefined) = value { throw undefined.failure }
         if case .float(let double) = value { return .float(double.magnitude) }
-        guard let integer = value.asInteger, integer != .min else {
+        guard let integer = value.asInteger else {
             throw TemplateFailure("'abs' needs a number", found: value.typeName)
         }
+        guard integer != .min else { throw PythonNumber.overflow }
         return .integer(Swift.abs(integer))
     }
 

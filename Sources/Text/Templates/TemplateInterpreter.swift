@@ -81,6 +81,15 @@ final class TemplateInterpreter {
         try charge(characters * TemplateLimits.characterCost)
     }
 
+    /// Appends to a text being made. Throws `.limit` if it gets too long.
+    func append(_ text: Scalars, to result: inout Scalars) throws(TemplateFailure) {
+        guard result.count + text.count <= limits.outputBytes else {
+            throw .limit("a text is longer than \(limits.outputBytes) characters")
+        }
+        try charge(characters: text.count)
+        result += text
+    }
+
     /// Counts the hashing of a key.
     func charge(key: TemplateValue) throws(TemplateFailure) { try charge(key.scalars?.count ?? 0) }
 

@@ -127,6 +127,8 @@ struct TemplateLexer {
             if consumeEnd("#}", at: index, isBlock: true) { return }
             index += 1
         }
+        // Like in Jinja a comment that begins at the very end is none.
+        if position == source.count { return }
         throw TemplateFailure("a comment does not end", expected: "'#}'", offset: start)
     }
 
@@ -158,6 +160,7 @@ struct TemplateLexer {
             }
             index += 1
         }
+        if position == source.count { return }
         throw TemplateFailure("a raw block does not end", expected: "'{% endraw %}'", offset: start)
     }
 

@@ -109,7 +109,8 @@ extension TemplateLexer {
         case "0"..."7": return try scanOctal(index, into: &text)
         default:
             text.append("\\")
-            text.append(mark)
+            // Jinja spells characters outside of ASCII out before it looks for escapes.
+            text += mark.isASCII ? [mark] : PythonText.spelledOut(mark)
             return index + 1
         }
     }

@@ -1,13 +1,16 @@
 /// Methods of Python's types, by their names there. Those that change a value are listed because asking for them is not
 /// an error in the sandbox, only calling them.
 enum TemplateMethod: String {
-    case capitalize, casefold, center, count, endswith, expandtabs, find, format, formatMap = "format_map", index
+    case capitalize, casefold, center, count, endswith, expandtabs, find, format
+    case formatMap = "format_map"
+    case index
     case isalnum, isalpha, isascii, isdecimal, isdigit, isidentifier, islower, isnumeric, isprintable, isspace
     case istitle, isupper, join, ljust, lower, lstrip, partition, removeprefix, removesuffix, replace, rfind, rindex
     case rjust, rpartition, rsplit, rstrip, split, splitlines, startswith, strip, swapcase, title, upper, zfill
     case get, items, keys, values, copy, fromkeys
     case append, clear, extend, insert, pop, popitem, remove, reverse, setdefault, sort, update
-    case isInteger = "is_integer", bitLength = "bit_length"
+    case isInteger = "is_integer"
+    case bitLength = "bit_length"
     case cycle, changed, next, reset
 
     private static let ofText: Set<TemplateMethod> = [

@@ -169,9 +169,10 @@ struct TemplateParser {
         case "call": kind = try parseCallBlock(offset)
         case "filter": kind = try parseFilterBlock()
         case "generation":
-            kind = .scope(try function { (parser) throws(TemplateFailure) in
-                try parser.parseBlock(until: ["endgeneration"]).body
-            }.body)
+            kind = .scope(
+                try function { (parser) throws(TemplateFailure) in
+                    try parser.parseBlock(until: ["endgeneration"]).body
+                }.body)
         case "print": return try parsePrint()
         case "break", "continue":
             guard loopDepth > 0 else { throw TemplateFailure("'\(name)' is outside of a loop", offset: offset) }

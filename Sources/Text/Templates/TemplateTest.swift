@@ -3,7 +3,12 @@ enum TemplateTest: String, Sendable {
     case boolean, callable, defined, divisibleby, eq, equalto, escaped, even, `false`, filter, float, ge, greaterthan
     case gt, `in`, integer, iterable, le, lessthan, lower, lt, mapping, ne, none, number, odd, sameas, sequence, string
     case test, `true`, undefined, upper
-    case equalSign = "==", unequalSign = "!=", greaterSign = ">", atLeastSign = ">=", lessSign = "<", atMostSign = "<="
+    case equalSign = "=="
+    case unequalSign = "!="
+    case greaterSign = ">"
+    case atLeastSign = ">="
+    case lessSign = "<"
+    case atMostSign = "<="
 
     static func unknown(_ name: String) -> TemplateFailure { TemplateFailure("there is no test '\(name)'") }
 

@@ -15,11 +15,32 @@ struct TemplateToken: Sendable {
 
     /// An operator or a bracket.
     enum Symbol: String, CaseIterable, Sendable {
-        case floorDivide = "//", power = "**", equal = "==", unequal = "!=", atLeast = ">=", atMost = "<="
-        case add = "+", subtract = "-", divide = "/", multiply = "*", modulo = "%", concatenate = "~"
-        case leftBracket = "[", rightBracket = "]", leftParenthesis = "(", rightParenthesis = ")"
-        case leftBrace = "{", rightBrace = "}", greater = ">", less = "<", assign = "=", dot = ".", colon = ":"
-        case pipe = "|", comma = ",", semicolon = ";"
+        case floorDivide = "//"
+        case power = "**"
+        case equal = "=="
+        case unequal = "!="
+        case atLeast = ">="
+        case atMost = "<="
+        case add = "+"
+        case subtract = "-"
+        case divide = "/"
+        case multiply = "*"
+        case modulo = "%"
+        case concatenate = "~"
+        case leftBracket = "["
+        case rightBracket = "]"
+        case leftParenthesis = "("
+        case rightParenthesis = ")"
+        case leftBrace = "{"
+        case rightBrace = "}"
+        case greater = ">"
+        case less = "<"
+        case assign = "="
+        case dot = "."
+        case colon = ":"
+        case pipe = "|"
+        case comma = ","
+        case semicolon = ";"
 
         /// The bracket that closes this one.
         var closing: Symbol? {

@@ -90,7 +90,8 @@ extension TemplateInterpreter {
         return try replaced(TextValue(try text(of: value)), old, new, limit: limit)
     }
 
-    private func formatted(_ value: TemplateValue, _ arguments: CallArguments) throws(TemplateFailure) -> TemplateValue {
+    private func formatted(_ value: TemplateValue, _ arguments: CallArguments) throws(TemplateFailure) -> TemplateValue
+    {
         guard arguments.positional.isEmpty || arguments.named.isEmpty else {
             throw TemplateFailure("'format' takes values or named values, not both")
         }
@@ -131,7 +132,8 @@ extension TemplateInterpreter {
         return .string(TextValue(result, isMarkup: text.isMarkup))
     }
 
-    private func truncated(_ value: TemplateValue, _ arguments: CallArguments) throws(TemplateFailure) -> TemplateValue {
+    private func truncated(_ value: TemplateValue, _ arguments: CallArguments) throws(TemplateFailure) -> TemplateValue
+    {
         let values = try arguments.values(of: "truncate", ["length", "killwords", "end", "leeway"])
         let length = try values[0]?.integer("a length") ?? 255
         let end = try values[2]?.text("the end") ?? Scalars("...")

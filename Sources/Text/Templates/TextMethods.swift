@@ -1,7 +1,7 @@
 /// The methods of strings.
 extension TemplateInterpreter {
     /// Units of work to look up a character's properties, the most that any method does with one.
-    static let letterCost = 4
+    static let letterCost = 8
 
     func call(
         _ method: TemplateMethod, of text: TextValue, _ arguments: CallArguments
@@ -154,9 +154,8 @@ extension TemplateInterpreter {
                 throw TemplateFailure("'join' needs strings", found: "\(element.typeName) at \(index)")
             }
             let added = separator.isMarkup ? part.markup : part.scalars
-            try charge(characters: added.count + separator.scalars.count)
-            if index > 0 { result += separator.scalars }
-            result += added
+            if index > 0 { try append(separator.scalars, to: &result) }
+            try append(added, to: &result)
         }
         return .string(TextValue(result, isMarkup: separator.isMarkup))
     }

@@ -56,7 +56,8 @@ extension TemplateInterpreter {
         let places = total == 0 ? 0 : count
         switch value {
         case .string(let text):
-            return .string(TextValue(Scalars(repeatElement(text.scalars, count: places).joined()), isMarkup: text.isMarkup))
+            return .string(
+                TextValue(Scalars(repeatElement(text.scalars, count: places).joined()), isMarkup: text.isMarkup))
         case .list(let list):
             return .list(try ListValue(Array(repeatElement(list.elements, count: places).joined())))
         case .tuple(let list):

@@ -17,11 +17,11 @@ extension TemplateInterpreter {
     }
 
     private func append(_ text: String, to result: inout Scalars) throws(TemplateFailure) {
-        try charge(characters: text.unicodeScalars.count)
-        result += text.unicodeScalars
+        try append(Scalars(text), to: &result)
     }
 
     private func appendRepresentation(of value: TemplateValue, to result: inout Scalars) throws(TemplateFailure) {
+        try charge(TemplateLimits.elementCost)
         switch value {
         case .undefined: try append("Undefined", to: &result)
         case .none: try append("None", to: &result)
@@ -30,8 +30,7 @@ extension TemplateInterpreter {
         case .float(let double): try append(PythonNumber.text(double), to: &result)
         case .string(let text):
             let quoted = PythonText.quoted(text.scalars)
-            try charge(characters: quoted.count)
-            result += text.isMarkup ? Scalars("Markup(") + quoted + [")"] : quoted
+            try append(text.isMarkup ? Scalars("Markup(") + quoted + [")"] : quoted, to: &result)
         case .list(let list): try appendElements("[", list.elements, "]", to: &result)
         case .tuple(let list):
             try appendElements("(", list.elements, list.elements.count == 1 ? ",)" : ")", to: &result)
@@ -95,15 +94,16 @@ enum PythonText {
             case "\r": result += ["\\", "r"]
             case "\t": result += ["\\", "t"]
             default:
-                if scalar.isPythonPrintable { result.append(scalar) } else { result += escaped(scalar) }
+                result += scalar.isPythonPrintable ? [scalar] : ["\\"] + spelledOut(scalar)
             }
         }
         return result + [quote]
     }
 
-    private static func escaped(_ scalar: Unicode.Scalar) -> Scalars {
+    /// What stands behind the backslash of a character's escape.
+    static func spelledOut(_ scalar: Unicode.Scalar) -> Scalars {
         let (mark, digits) = scalar.value < 0x100 ? ("x", 2) : scalar.value < 0x10000 ? ("u", 4) : ("U", 8)
-        return Scalars("\\\(mark)" + hexadecimal(scalar.value, digits: digits))
+        return Scalars(mark + hexadecimal(scalar.value, digits: digits))
     }
 
     /// At least `digits` hexadecimal digits in lower case.
