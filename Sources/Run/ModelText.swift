@@ -77,7 +77,7 @@ extension String {
 struct GenerationDefaults {
     /// `nil` if the file does not say; it overrides config.json's.
     var endTokens: [Int]?
-    /// What to sample with; `nil` where the file does not ask for sampling.
+    /// What to sample with; `nil` where the file asks for nothing but the most probable token.
     var sampling: SamplerSettings?
 
     /// All unset without the file. Throws `.malformed` for values that cannot be meant.
@@ -95,12 +95,15 @@ struct GenerationDefaults {
             }
             endTokens = ids
         }
-        guard object["do_sample"]?.bool == true else { return }
+        let isSampling = object["do_sample"]?.bool == true
+        // The repetition penalty holds without sampling, too; the others only where the file asks for it.
+        guard isSampling || object["repetition_penalty"]?.double ?? 1 != 1 else { return }
         // Where the file is silent, transformers' own defaults are meant.
         let settings = SamplerSettings(
-            temperature: object["temperature"]?.double ?? 1, topK: object["top_k"]?.integer ?? 50,
+            temperature: isSampling ? object["temperature"]?.double ?? 1 : 0, topK: object["top_k"]?.integer ?? 50,
             topP: object["top_p"]?.double ?? 1, minP: object["min_p"]?.double ?? 0,
-            repeatPenalty: object["repetition_penalty"]?.double ?? 1)
+            typicalP: object["typical_p"]?.double ?? 1,
+            repeatPenalty: object["repetition_penalty"]?.double ?? 1, repeatLastN: -1)
         do throws(LaminaError) {
             try settings.validate()
         } catch {
