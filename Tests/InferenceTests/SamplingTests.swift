@@ -100,14 +100,12 @@ import Testing
         #expect(try draws(settings, [3, 2, 1], count: 1, history: [0, 2, 2, 2, -5]) == [1])
     }
 
+    private static let onlySecond: [Double] = [0, 1, 0]
+    private static let firstTwo: [Double] = [2.0 / 3, 1.0 / 3, 0]
+    private static let allThree: [Double] = [4.0 / 7, 2.0 / 7, 1.0 / 7]
+
     /// Of weights 8, 4, 2 the mean of the logarithms is nearest to that of 4; then 8 is nearer than 2.
-    @Test(
-        arguments: zip(
-            [0.1, 0.4, 0.9, 1],
-            [
-                [0.0, 1, 0], [2.0 / 3, 1.0 / 3, 0], [4.0 / 7, 2.0 / 7, 1.0 / 7],
-                [4.0 / 7, 2.0 / 7, 1.0 / 7],
-            ]))
+    @Test(arguments: zip([0.1, 0.4, 0.9, 1], [onlySecond, firstTwo, allThree, allThree]))
     func typicalKeepsWhatIsNearTheEntropy(_ mass: Double, _ expected: [Double]) throws {
         var settings = Self.plain
         settings.typicalP = mass
