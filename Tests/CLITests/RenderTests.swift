@@ -43,8 +43,8 @@ import Testing
     }
 
     @Test(arguments: [([], 64), (["--tokenizer", "a", "--template", "b"], 64), (["--template", "none-such"], 66)])
-    func refusesOtherSources(_ arguments: [String], _ status: Int32) throws {
-        #expect(try Tool.run("run", ["render"] + arguments, input: "[]").status == status)
+    func refusesOtherSources(_ arguments: [String], _ status: Int) throws {
+        #expect(try Tool.run("run", ["render"] + arguments, input: "[]").status == Int32(status))
     }
 
     private func generated(_ store: String, _ options: [String]) throws -> JSONObject {
