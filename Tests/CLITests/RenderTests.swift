@@ -44,7 +44,8 @@ import Testing
 
     @Test(arguments: [([], 64), (["--tokenizer", "a", "--template", "b"], 64), (["--template", "none-such"], 66)])
     func refusesOtherSources(_ arguments: [String], _ status: Int) throws {
-        #expect(try Tool.run("run", ["render"] + arguments, input: "[]").status == Int32(status))
+        let run = try Tool.run("run", ["render"] + arguments, input: "[]")
+        #expect(run.status == Int32(status))
     }
 
     private func generated(_ store: String, _ options: [String]) throws -> JSONObject {
@@ -92,7 +93,8 @@ import Testing
     ])
     func refusesOptionsOutOfRange(_ options: [String]) throws {
         try withTextStore { store, _ in
-            #expect(try Tool.run("run", [store, "-p", "x"] + options).status == 64)
+            let run = try Tool.run("run", [store, "-p", "x"] + options)
+            #expect(run.status == 64)
         }
     }
 }
