@@ -32,6 +32,19 @@ public enum Console {
         }
     }
 
+    /// All of standard input. Throws `.io`, and `.limit` if it is longer than `limit` bytes.
+    public static func readAll(limit: Int) throws(LaminaError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        while true {
+            let piece = try read()
+            if piece.isEmpty { return bytes }
+            bytes += piece
+            guard bytes.count <= limit else {
+                throw LaminaError(.limit, "standard input", "longer than \(limit) bytes")
+            }
+        }
+    }
+
     /// Writes a note; a standard error that is closed is nobody's problem.
     public static func note(_ text: String) {
         let bytes = Array(text.utf8)

@@ -85,6 +85,7 @@ struct BatchCommand: ToolCommand {
         let text = try ModelText(model.store)
         let prompts = try BatchInput(encoder: PromptEncoder(model: model, text: text)).prompts(of: input)
         let answers = try BatchOutput(output, replaces: force)
+        try sampling.check(vocabulary: model.config.vocabularySize, hasText: text != nil)
         let defaults = try GenerationDefaults(model.store, vocabulary: model.config.vocabularySize)
         let settings = sampling.settings(defaults: defaults.sampling)
         let sequences = try sequences(prompts, model, text, defaults, settings)
@@ -137,7 +138,7 @@ struct BatchCommand: ToolCommand {
                 sequences.append(
                     SequenceGeneration(
                         prompt: prompt.tokens, limit: limit, ends: prompt.isChat ? chatEnds : ends,
-                        sampler: try Sampler(settings: settings), tokenizer: text?.tokenizer))
+                        sampler: try Sampler(settings: settings), tokenizer: text?.tokenizer, stops: sampling.stop))
             } catch {
                 throw error.subject == "--ctx" ? error.about(prompt.place) : error
             }

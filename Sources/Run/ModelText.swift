@@ -7,40 +7,31 @@ import Text
 struct ModelText {
     private let store: Store
     let tokenizer: Tokenizer
-    /// Text of the chat template, `nil` if the store has none.
-    let templateText: String?
-    /// `eos_token` of tokenizer_config.json.
-    private let endToken: String?
+    private let chat: ChatTemplateSource
 
     /// `nil` if the store has no tokenizer. Throws `.malformed`, `.damaged` or `.io`.
     init?(_ store: Store) throws(LaminaError) {
         guard let bytes = try store.sideFile("tokenizer.json", limit: Tokenizer.maximumFileBytes) else { return nil }
         self.store = store
         tokenizer = try Tokenizer(json: bytes, file: store.location(of: "side/tokenizer.json"))
-        let config = try store.sideFile("tokenizer_config.json", limit: ChatTemplate.maximumFileBytes)
-        templateText = try ChatTemplate.templateText(
-            tokenizerConfig: config,
-            jinja: try store.sideFile("chat_template.jinja", limit: ChatTemplate.maximumFileBytes),
-            folder: store.location(of: "side"))
-        endToken = try config.flatMap { (bytes) throws(LaminaError) in
-            let file = store.location(of: "side/tokenizer_config.json")
-            let token = try parsedObject(bytes, file: file)["eos_token"]
-            return token?.string ?? token?.object?["content"]?.string
+        chat = try ChatTemplateSource(folder: store.location(of: "side")) { (name, limit) throws(LaminaError) in
+            try store.sideFile(name, limit: limit)
         }
     }
 
-    /// A conversation as the model expects it. Throws `.usage` without a template, `.malformed` for an unknown one.
+    /// A conversation as the model expects it. Throws `.usage` without a template, `.malformed` for a template that
+    /// is not valid or refuses the conversation.
     func chatPrompt(_ messages: [ChatMessage]) throws(LaminaError) -> [Int] {
-        guard let templateText else {
+        guard let templateText = try chat.text() else {
             throw LaminaError(.usage, "--chat", "this store has no chat template", hint: "use --raw")
         }
-        let template: ChatTemplate
+        let text: String
         do throws(LaminaError) {
-            template = try ChatTemplate(template: templateText)
+            let template = try ChatTemplate(template: templateText)
+            text = try template.render(messages, addGenerationPrompt: true, variables: chat.specialTokens)
         } catch {
-            throw error.about(store.location(of: "side"))
+            throw error.about("chat template in " + store.location(of: "side"))
         }
-        let text = template.render(messages, addGenerationPrompt: true)
         // The template writes the special tokens itself.
         return try tokenizer.encode(text, addSpecialTokens: false)
     }
@@ -50,8 +41,10 @@ struct ModelText {
 
     /// Ids that end a text: the tokenizer's own, and in a chat the ends of turns that the template speaks of.
     func endTokens(isChat: Bool) -> [Int] {
-        var names = endToken.map { [$0] } ?? []
-        if isChat, let templateText { names += ModelText.turnEnds.filter { templateText.utf8Contains($0) } }
+        var names = chat.specialTokens["eos_token"]?.string.map { [$0] } ?? []
+        if isChat, let templateText = try? chat.text() {
+            names += ModelText.turnEnds.filter { templateText.utf8Contains($0) }
+        }
         return names.compactMap(tokenizer.id(ofToken:))
     }
 }
@@ -84,7 +77,7 @@ extension String {
 struct GenerationDefaults {
     /// `nil` if the file does not say; it overrides config.json's.
     var endTokens: [Int]?
-    /// What to sample with; `nil` where the file does not ask for sampling.
+    /// What to sample with; `nil` where the file asks for nothing but the most probable token.
     var sampling: SamplerSettings?
 
     /// All unset without the file. Throws `.malformed` for values that cannot be meant.
@@ -102,12 +95,15 @@ struct GenerationDefaults {
             }
             endTokens = ids
         }
-        guard object["do_sample"]?.bool == true else { return }
+        let isSampling = object["do_sample"]?.bool == true
+        // The repetition penalty holds without sampling, too; the others only where the file asks for it.
+        guard isSampling || object["repetition_penalty"]?.double ?? 1 != 1 else { return }
         // Where the file is silent, transformers' own defaults are meant.
         let settings = SamplerSettings(
-            temperature: object["temperature"]?.double ?? 1, topK: object["top_k"]?.integer ?? 50,
+            temperature: isSampling ? object["temperature"]?.double ?? 1 : 0, topK: object["top_k"]?.integer ?? 50,
             topP: object["top_p"]?.double ?? 1, minP: object["min_p"]?.double ?? 0,
-            repeatPenalty: object["repetition_penalty"]?.double ?? 1)
+            typicalP: object["typical_p"]?.double ?? 1,
+            repeatPenalty: object["repetition_penalty"]?.double ?? 1, repeatLastN: -1)
         do throws(LaminaError) {
             try settings.validate()
         } catch {

@@ -69,23 +69,11 @@ struct PromptOptions: ParsableArguments {
         let name = isStandardInput ? "standard input" : file
         let bytes =
             isStandardInput
-            ? try PromptOptions.standardInput()
+            ? try Console.readAll(limit: PromptOptions.maximumBytes)
             : try RealFileSystem().readWhole(file, limit: PromptOptions.maximumBytes)
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw LaminaError(.malformed, name, "not UTF-8")
         }
         return text.utf8.last == UInt8(ascii: "\n") ? String(decoding: text.utf8.dropLast(), as: UTF8.self) : text
-    }
-
-    private static func standardInput() throws(LaminaError) -> [UInt8] {
-        var bytes: [UInt8] = []
-        while true {
-            let piece = try Console.read()
-            if piece.isEmpty { return bytes }
-            bytes += piece
-            guard bytes.count <= maximumBytes else {
-                throw LaminaError(.limit, "standard input", "longer than \(maximumBytes) bytes")
-            }
-        }
     }
 }

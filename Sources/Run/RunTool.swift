@@ -28,7 +28,7 @@ struct RunTool: ParsableCommand {
         version: versionText(tool: "lamina-run", libraries: [("pcre2", patternLibraryVersion)]),
         subcommands: [
             GenerateCommand.self, BatchCommand.self, PlanCommand.self, LogitsCommand.self, TokenizeCommand.self,
-            DetokenizeCommand.self,
+            DetokenizeCommand.self, RenderCommand.self,
         ],
         defaultSubcommand: GenerateCommand.self)
 }

@@ -21,18 +21,20 @@ struct SequenceGeneration {
     private let ends: Set<Int>
     private var sampler: Sampler
     private var detokenizer: StreamingDetokenizer?
+    private var stops: StopStrings
     private var history: [Int]
     private(set) var ids: [Int] = []
     /// The text so far; empty without a tokenizer.
     private(set) var text = ""
     private(set) var finishReason = FinishReason.interrupted
 
-    init(prompt: [Int], limit: Int, ends: Set<Int>, sampler: Sampler, tokenizer: Tokenizer?) {
+    init(prompt: [Int], limit: Int, ends: Set<Int>, sampler: Sampler, tokenizer: Tokenizer?, stops: [String]) {
         self.prompt = prompt
         self.limit = limit
         self.ends = ends
         self.sampler = sampler
         history = prompt
+        self.stops = StopStrings(stops)
         detokenizer = tokenizer.map { StreamingDetokenizer($0, skipSpecialTokens: true) }
     }
 
@@ -52,14 +54,26 @@ struct SequenceGeneration {
         history.append(id)
         ids.append(id)
         if ids.count == limit { finishReason = .length }
-        let part = detokenizer?.append(id)
+        let part = detokenizer?.append(id).map { stops.append($0) }
         if let part { text += part }
+        if stops.hasStopped { finishReason = .stop }
         return Step(id: id, text: part)
     }
 
-    /// Adds what the detokenizer has held back; there must be no more tokens.
+    /// Adds what was held back; there must be no more tokens.
     mutating func finishText() {
-        if let rest = detokenizer?.finish() { text += rest }
+        if let rest = detokenizer?.finish() { text += stops.append(rest) }
+        text += stops.finish()
+    }
+}
+
+extension SequenceGeneration {
+    /// The answer as the commands print it; its text is null where there is no tokenizer.
+    func json(hasText: Bool, seed: UInt64) -> JSONObject {
+        JSONObject([
+            ("text", JSONValue(hasText ? text : nil)), ("ids", .array(ids.map { JSONValue($0) })),
+            ("finish_reason", .string(finishReason.rawValue)), ("seed", JSONValue(seed)),
+        ])
     }
 }
 

@@ -19,92 +19,122 @@ public struct ChatMessage: Sendable, Equatable {
     public init(_ role: ChatRole, _ content: String) {
         self.init(role: role.rawValue, content: content)
     }
+
+    /// The message as templates see it.
+    public var json: JSONValue { ["role": .string(role), "content": .string(content)] }
 }
 
 /// Turns a conversation into the text a model was trained on.
 ///
-/// Templates are programs in Jinja. This version knows some by heart, recognised by the SHA-256 of their text, and
-/// refuses all others by name: a prompt in the wrong form gives bad answers without any error.
-public struct ChatTemplate: Sendable, Equatable {
-    /// Largest chat_template.jinja or tokenizer_config.json accepted, in bytes.
-    public static let maximumFileBytes = 16 << 20
+/// Templates are programs in Jinja, rendered as `transformers` renders them: Jinja 3.1 in its immutable sandbox with
+/// `trim_blocks`, `lstrip_blocks` and loop controls. docs/chat-templates.md says what is supported. A template has no
+/// access to files or other state, and its work, nesting and output are bounded.
+public struct ChatTemplate: Sendable {
+    private let statements: [TemplateStatement]
+    private let names: [String]
+    private let limits: TemplateLimits
+    /// The text it was made from.
+    private let source: Scalars
 
-    /// A template known by heart.
-    private enum Known: Sendable, CaseIterable {
-        /// SmolLM2-Instruct, all sizes.
-        case smolLM2
-
-        var digest: String {
-            switch self {
-            case .smolLM2: "872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788"
-            }
+    /// Compiles a template. Throws `.malformed` with line and column, what was expected and what was found, and `.limit`
+    /// if it is nested too deep.
+    public init(template text: String, limits: TemplateLimits = TemplateLimits()) throws(LaminaError) {
+        self.limits = limits
+        var lexer = TemplateLexer(text)
+        source = lexer.source
+        do throws(TemplateFailure) {
+            var parser = TemplateParser(try lexer.tokenize())
+            statements = try parser.parse()
+            names = parser.names
+        } catch {
+            throw ChatTemplate.error(error, in: lexer.source)
         }
     }
 
-    private let known: Known
-
-    /// Recognises a template by its text. Throws `.malformed`, with its digest, if it is not one of those known.
-    public init(template text: String) throws(LaminaError) {
-        let digest = SHA256.digest(of: Array(text.utf8)).description
-        guard let known = Known.allCases.first(where: { $0.digest == digest }) else {
-            throw LaminaError(
-                .malformed, "chat template", "not one of the templates this version knows (SHA-256 \(digest))",
-                hint: "give the prompt as the model expects it, with --raw")
-        }
-        self.known = known
-    }
-
-    /// The text of a conversation; with `addGenerationPrompt` it ends where the model's answer begins.
-    public func render(_ messages: [ChatMessage], addGenerationPrompt: Bool) -> String {
-        switch known {
-        case .smolLM2: ChatTemplate.renderSmolLM2(messages, addGenerationPrompt)
-        }
-    }
-
-    private static func renderSmolLM2(_ messages: [ChatMessage], _ addGenerationPrompt: Bool) -> String {
-        var text = ""
-        if let first = messages.first, !first.role.utf8.elementsEqual("system".utf8) {
-            text += "<|im_start|>system\n"
-            text += "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
-        }
-        for message in messages {
-            text += "<|im_start|>" + message.role + "\n" + message.content + "<|im_end|>\n"
-        }
-        if addGenerationPrompt { text += "<|im_start|>assistant\n" }
-        return text
-    }
-
-    /// The text of a checkpoint's template: `jinja`, the bytes of chat_template.jinja, if there is one; else
-    /// `chat_template` of tokenizer_config.json, a string or a list of named ones, of which the one named `default`
-    /// counts; `nil` if there is neither. `folder` is named in errors.
+    /// The text of a conversation; with `addGenerationPrompt` it ends where the model's answer begins. `variables` are
+    /// further names the template may use, such as `bos_token`.
     ///
-    /// Throws `.malformed` if a file is no text or no JSON, or the key has another kind of value.
-    public static func templateText(
-        tokenizerConfig: [UInt8]?, jinja: [UInt8]?, folder: String
-    ) throws(LaminaError) -> String? {
-        if let jinja {
-            guard let text = String(validating: jinja, as: UTF8.self) else {
-                throw LaminaError(.malformed, folder + "/chat_template.jinja", "not UTF-8")
+    /// Throws `.malformed` with line and column if the template refuses the conversation or fails, and `.limit` if it
+    /// does too much.
+    public func render(
+        _ messages: [ChatMessage], addGenerationPrompt: Bool, variables: JSONObject = JSONObject(),
+        now: LocalTime = .current()
+    ) throws(LaminaError) -> String {
+        try render(
+            messages: messages.map(\.json), addGenerationPrompt: addGenerationPrompt, variables: variables, now: now)
+    }
+
+    /// The same for messages as JSON objects, which may have more than a role and a content: calls of tools, parts,
+    /// reasoning. `tools` and `documents` are none unless `variables` has them.
+    public func render(
+        messages: [JSONValue], addGenerationPrompt: Bool, variables: JSONObject = JSONObject(),
+        now: LocalTime = .current()
+    ) throws(LaminaError) -> String {
+        let interpreter = TemplateInterpreter(names: names, limits: limits, now: now)
+        do throws(TemplateFailure) {
+            var values: [(name: String, value: TemplateValue)] = [("tools", .none), ("documents", .none)]
+            for (name, value) in variables.members { values.append((name, try interpreter.value(value))) }
+            let messages = JSONValue.array(messages.map(ChatTemplate.namingReasoning))
+            values.append(("messages", try interpreter.value(messages)))
+            values.append(("add_generation_prompt", .bool(addGenerationPrompt)))
+            return String(try interpreter.render(statements, variables: values))
+        } catch {
+            throw ChatTemplate.error(error, in: source)
+        }
+    }
+
+    /// Reasoning goes by three names; like `transformers` this gives it under the two that templates read.
+    private static func namingReasoning(_ message: JSONValue) -> JSONValue {
+        guard let object = message.object else { return message }
+        let names = ["reasoning_content", "thinking", "reasoning"]
+        guard let reasoning = names.lazy.compactMap({ object[$0] }).first(where: { !$0.isNull }) else {
+            return message
+        }
+        var members = object.members
+        let thinking = members.firstIndex { $0.key == "thinking" }.map { members.remove(at: $0).value }
+        members.insert(("thinking", thinking ?? reasoning), at: 0)
+        if let place = members.firstIndex(where: { $0.key == "reasoning_content" }) {
+            members[place].value = reasoning
+        } else {
+            members.append(("reasoning_content", reasoning))
+        }
+        return .object(JSONObject(members))
+    }
+
+    private static func error(_ failure: TemplateFailure, in source: Scalars) -> LaminaError {
+        var problem = failure.problem
+        if let offset = failure.offset {
+            let before = source.prefix(offset)
+            let line = before.count { $0 == "\n" } + 1
+            let column = before.count - (before.lastIndex(of: "\n").map { $0 + 1 } ?? 0) + 1
+            problem = "line \(line), column \(column): " + problem
+        }
+        return LaminaError(
+            failure.kind, "chat template", problem, expected: failure.expected, found: failure.found)
+    }
+}
+
+extension TemplateInterpreter {
+    /// A value out of JSON. Throws for whole numbers beyond 64 bits.
+    fileprivate func value(_ json: JSONValue) throws(TemplateFailure) -> TemplateValue {
+        switch json {
+        case .null: return .none
+        case .bool(let flag): return .bool(flag)
+        case .number(let text):
+            if let integer = Int(text) { return .integer(integer) }
+            guard text.contains(where: { $0 == "." || $0 == "e" || $0 == "E" }), let double = Double(text) else {
+                throw PythonNumber.overflow
             }
-            // Jinja drops a single newline at the end of a template, so with and without it mean the same.
-            return text.unicodeScalars.last == "\n" ? String(text.unicodeScalars.dropLast()) : text
+            return .float(double)
+        case .string(let text): return .text(text)
+        case .array(let elements):
+            return .list(try ListValue(try elements.map { (element) throws(TemplateFailure) in try value(element) }))
+        case .object(let object):
+            return .dictionary(
+                try DictionaryValue(
+                    try object.members.map { (member) throws(TemplateFailure) in
+                        (key: .text(member.key), value: try value(member.value))
+                    }))
         }
-        guard let tokenizerConfig else { return nil }
-        let file = folder + "/tokenizer_config.json"
-        let config: JSONValue
-        do { config = try JSONValue.parse(tokenizerConfig) } catch { throw error.about(file) }
-        guard let value = config.object?["chat_template"], !value.isNull else { return nil }
-        if let text = value.string { return text }
-        guard let list = value.array else {
-            throw LaminaError(
-                .malformed, file, "chat_template is neither a string nor a list", found: value.summary)
-        }
-        for entry in list where entry.object?["name"]?.string?.utf8.elementsEqual("default".utf8) == true {
-            guard let text = entry.object?["template"]?.string else {
-                throw LaminaError(.malformed, file, "the chat_template named \"default\" has no text")
-            }
-            return text
-        }
-        throw LaminaError(.malformed, file, "chat_template is a list without one named \"default\"")
     }
 }

@@ -5,25 +5,6 @@ import Testing
 
 /// `lamina-run batch`: every answer is generate's, whatever else is in the batch; what is wrong is told before the work.
 @Suite struct BatchTests {
-    private static let vocabulary = 49152
-
-    /// A store that knows text: a narrow model under SmolLM2's tokenizer and chat template.
-    private func withTextStore(_ body: (_ store: String, _ folder: String) throws -> Void) throws {
-        try Fixtures.withScratchFolder { folder in
-            var sizes = SyntheticCheckpoint.LlamaSizes()
-            (sizes.hidden, sizes.intermediate, sizes.headDimension) = (12, 40, 4)
-            (sizes.vocabulary, sizes.isTied) = (BatchTests.vocabulary, true)
-            let source = folder + "/source"
-            try SyntheticCheckpoint.writeLlama(sizes, to: source)
-            try FileManager.default.copyItem(
-                atPath: Fixtures.path("tokenizers/smollm2/tokenizer.json"), toPath: source + "/tokenizer.json")
-            let chat = try JSONValue.parse(try Fixtures.bytes("tokenizers/smollm2/chat.json")).object?["template"]
-            let config: JSONValue = ["eos_token": "<|im_end|>", "chat_template": try #require(chat)]
-            try Data(config.text().utf8).write(to: URL(fileURLWithPath: source + "/tokenizer_config.json"))
-            try body(try makeStore(source, in: folder), folder)
-        }
-    }
-
     private func withStore(_ body: (_ store: String, _ folder: String) throws -> Void) throws {
         try Fixtures.withScratchFolder { folder in
             try body(try makeStore(Fixtures.path("models/llama2-gqa"), in: folder), folder)

@@ -100,6 +100,54 @@ import Testing
         #expect(try draws(settings, [3, 2, 1], count: 1, history: [0, 2, 2, 2, -5]) == [1])
     }
 
+    private static let onlySecond: [Double] = [0, 1, 0]
+    private static let firstTwo: [Double] = [2.0 / 3, 1.0 / 3, 0]
+    private static let allThree: [Double] = [4.0 / 7, 2.0 / 7, 1.0 / 7]
+
+    /// Of weights 8, 4, 2 the mean of the logarithms is nearest to that of 4; then 8 is nearer than 2.
+    @Test(arguments: zip([0.1, 0.4, 0.9, 1], [onlySecond, firstTwo, allThree, allThree]))
+    func typicalKeepsWhatIsNearTheEntropy(_ mass: Double, _ expected: [Double]) throws {
+        var settings = Self.plain
+        settings.typicalP = mass
+        #expect(chiSquare(try draws(settings, Self.logits([0.5, 0.25, 0.125]), count: 20000), expected) < 30)
+    }
+
+    /// Temperature comes before the filters: at 0.5 the probabilities 1/2, 1/4, ... are as 16 to 4 to 1 and so on.
+    @Test func filtersSeeTheTemperature() throws {
+        var settings = Self.plain
+        settings.temperature = 0.5
+        settings.minP = 0.2
+        #expect(Set(try draws(settings, Self.logits(Self.powers), count: 500)) == [1, 3])
+        settings.minP = 0.3
+        #expect(Set(try draws(settings, Self.logits(Self.powers), count: 500)) == [1])
+    }
+
+    @Test func presenceAndFrequencyAreSubtracted() throws {
+        var settings = SamplerSettings.greedy
+        settings.presencePenalty = 1.5
+        #expect(try draws(settings, [3, 2, 1], count: 1, history: [0, 0, 0]) == [1])
+        #expect(try draws(settings, [3, 1, 1], count: 1, history: [0, 0, 0]) == [0])
+        settings = .greedy
+        settings.frequencyPenalty = 0.75
+        #expect(try draws(settings, [3, 2, 1], count: 1, history: [0]) == [0])
+        #expect(try draws(settings, [3, 2, 1], count: 1, history: [0, 0]) == [1])
+        settings.repeatLastN = 1
+        #expect(try draws(settings, [3, 2, 1], count: 1, history: [0, 0]) == [0])
+        settings.frequencyPenalty = -0.75
+        #expect(try draws(settings, [2, 2.5, 1], count: 1, history: [0]) == [0])
+    }
+
+    @Test func biasIsAddedFirst() throws {
+        var settings = SamplerSettings.greedy
+        settings.logitBias = [LogitBias(id: 2, bias: 2.5), LogitBias(id: 99, bias: 9)]
+        #expect(try draws(settings, [3, 2, 1], count: 1) == [2])
+        settings.logitBias = [LogitBias(id: 0, bias: -.infinity)]
+        #expect(try draws(settings, [3, 2, 1], count: 1) == [1])
+        settings.logitBias = [0, 1, 2].map { LogitBias(id: $0, bias: -.infinity) }
+        #expect(throws: LaminaError.self) { try draws(settings, [3, 2, 1], count: 1) }
+        #expect(throws: LaminaError.self) { try draws(settings, [3, .nan, 1], count: 1) }
+    }
+
     @Test func greedyTakesTheLowestOfEquals() throws {
         #expect(try draws(.greedy, [1, 3, 3, 2, 3], count: 3) == [1, 1, 1])
         #expect(try draws(.greedy, [-.infinity, -5], count: 1) == [1])
@@ -160,6 +208,8 @@ import Testing
         ("--top-k", SamplerSettings(topK: -1)), ("--top-p", SamplerSettings(topP: 0)),
         ("--top-p", SamplerSettings(topP: 1.1)), ("--min-p", SamplerSettings(minP: 2)),
         ("--repeat-penalty", SamplerSettings(repeatPenalty: 0)), ("--repeat-last-n", SamplerSettings(repeatLastN: -2)),
+        ("--typical-p", SamplerSettings(typicalP: 0)), ("--presence-penalty", SamplerSettings(presencePenalty: .nan)),
+        ("--frequency-penalty", SamplerSettings(frequencyPenalty: .infinity)),
     ])
     func refusesSettingsOutOfRange(_ option: String, _ settings: SamplerSettings) throws {
         let error = try #require(throws: LaminaError.self) { try Sampler(settings: settings) }

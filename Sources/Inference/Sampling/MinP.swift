@@ -1,9 +1,9 @@
 /// Keeps tokens whose probability is at least a fraction of the most probable one's (Nguyen et al. 2024), as in
-/// llama.cpp and transformers.
+/// transformers' `MinPLogitsWarper` and llama.cpp.
 enum MinP {
-    /// The candidates to keep; their order stays.
-    static func filter(_ candidates: [Candidate], maximum: Float, p: Double) -> [Candidate] {
-        guard p > 0 else { return candidates }
-        return candidates.filter { relativeProbability($0.logit, maximum: maximum) >= p }
+    /// Drops the others; the order stays. The most probable token's weight is 1.
+    static func keep(_ candidates: inout [Candidate], p: Double) {
+        guard p > 0 else { return }
+        candidates.removeAll { $0.weight < p }
     }
 }

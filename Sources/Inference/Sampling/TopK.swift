@@ -1,62 +1,26 @@
-/// Keeps the most probable tokens.
+/// Keeps the most probable tokens (Fan et al. 2018), as transformers' `TopKLogitsWarper`, which keeps more only where
+/// the last one has equals: here the lower id wins.
 enum TopK {
-    /// The `count` first candidates by falling logit, equal ones by rising id. Logits of minus infinity never count.
+    /// Puts the `count` first candidates into `candidates`, by falling logit, equal ones by rising id. Logits of minus
+    /// infinity never count.
     ///
     /// One pass over the logits with a heap of `count`: most logits are compared once, with the least one kept.
-    static func select(_ logits: UnsafeBufferPointer<Float>, _ count: Int) -> [Candidate] {
-        var heap = CandidateHeap(capacity: min(count, logits.count))
+    static func select(_ scaled: ScaledLogits, _ count: Int, into candidates: inout [Candidate]) {
+        candidates.removeAll(keepingCapacity: true)
         var threshold = -Float.infinity
-        for (id, logit) in logits.enumerated() where logit > threshold {
+        for (id, logit) in scaled.logits.enumerated() where logit > threshold {
             // Ids rise, so a later candidate with the same logit as the least kept one never replaces it.
-            heap.offer(Candidate(id: id, logit: logit))
-            if heap.isFull { threshold = heap.least }
-        }
-        return heap.candidates.sorted { $0.precedes($1) }
-    }
-}
-
-/// A binary heap of bounded size that keeps the best candidates, the worst of them on top.
-private struct CandidateHeap {
-    private(set) var candidates: [Candidate] = []
-    private let capacity: Int
-
-    init(capacity: Int) {
-        self.capacity = capacity
-        candidates.reserveCapacity(capacity)
-    }
-
-    var isFull: Bool { candidates.count == capacity }
-    var least: Float { candidates.first?.logit ?? .infinity }
-
-    mutating func offer(_ candidate: Candidate) {
-        if candidates.count < capacity {
-            candidates.append(candidate)
-            rise(candidates.count - 1)
-        } else if let worst = candidates.first, candidate.precedes(worst) {
-            candidates[0] = candidate
-            sink()
-        }
-    }
-
-    private mutating func rise(_ start: Int) {
-        var index = start
-        while index > 0, candidates[(index - 1) / 2].precedes(candidates[index]) {
-            candidates.swapAt(index, (index - 1) / 2)
-            index = (index - 1) / 2
-        }
-    }
-
-    private mutating func sink() {
-        var index = 0
-        while true {
-            var worst = index
-            for child in [2 * index + 1, 2 * index + 2]
-            where child < candidates.count && candidates[worst].precedes(candidates[child]) {
-                worst = child
+            let candidate = Candidate(id: id, logit: logit, weight: 0)
+            if candidates.count < count {
+                candidates.append(candidate)
+                CandidateHeap.rise(&candidates, Candidate.precedes)
+            } else {
+                candidates[0] = candidate
+                CandidateHeap.sink(&candidates, from: 0, count: count, Candidate.precedes)
             }
-            guard worst != index else { return }
-            candidates.swapAt(index, worst)
-            index = worst
+            if candidates.count == count { threshold = candidates[0].logit }
         }
+        CandidateHeap.unwind(&candidates, Candidate.precedes)
+        for index in candidates.indices { candidates[index].weight = scaled.weight(candidates[index].logit) }
     }
 }
