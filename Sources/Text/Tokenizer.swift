@@ -80,7 +80,7 @@ public struct Tokenizer: Sendable {
     }
 
     func decode(_ ids: ArraySlice<Int>, skipSpecialTokens: Bool) -> String {
-        let kept = skipSpecialTokens ? ids.filter { !pipeline.addedTokens.isSpecial($0) }[...] : ids
+        let kept = skipSpecialTokens ? ids.filter { !pipeline.addedTokens.isSkipped($0) }[...] : ids
         do throws(LaminaError) {
             let bytes = try pipeline.decoder.decode(kept) {
                 pipeline.addedTokens.normalizedContent(of: $0) ?? pipeline.vocabulary.bytes(of: $0)

@@ -78,8 +78,27 @@ struct LoadedModel {
             return (.byteLevel(model), steps)
         }
         return (
-            .characters(CharacterModel(vocabulary: vocabulary, engine: engine, options: options)), preTokenizers
+            .characters(
+                CharacterModel(
+                    vocabulary: vocabulary, engine: engine, options: options,
+                    mergesWholeTokens: mergesWholeTokens(merges, vocabulary, options.unknown))), preTokenizers
         )
+    }
+
+    /// Whether a merge takes the unknown token or one that stands for a byte.
+    private static func mergesWholeTokens(
+        _ merges: MergeList, _ vocabulary: Vocabulary, _ unknown: UInt32?
+    ) -> Bool {
+        let unknown = unknown.flatMap { vocabulary.bytes(of: Int($0)) }
+        func isWhole(_ range: Range<Int>) -> Bool {
+            merges.withToken(range) { token in
+                ByteTokens.byte(of: token) != nil || unknown.map { token.elementsEqual($0) } == true
+            }
+        }
+        return (0..<merges.count).contains { rank in
+            let merge = merges.merge(at: rank)
+            return isWhole(merge.left) || isWhole(merge.right)
+        }
     }
 
     /// The id of `unk_token`; `nil` without one.

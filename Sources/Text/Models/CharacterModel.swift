@@ -22,8 +22,9 @@ struct CharacterModel: Sendable {
     private let modelTokenCount: Int
     private let longestToken: Int
 
-    /// `vocabulary` holds no added tokens yet.
-    init(vocabulary: Vocabulary, engine: MergeEngine, options: Options) {
+    /// `vocabulary` holds no added tokens yet. `mergesWholeTokens` says whether a merge takes the unknown token or one
+    /// that stands for a byte, which no published tokenizer has.
+    init(vocabulary: Vocabulary, engine: MergeEngine, options: Options, mergesWholeTokens: Bool) {
         self.engine = engine
         self.options = options
         modelTokenCount = vocabulary.count
@@ -39,6 +40,7 @@ struct CharacterModel: Sendable {
             }
         }
         self.symbols = symbols
+        cutter.isUsable = !mergesWholeTokens
         self.cutter = cutter
         self.longestToken = longestToken
     }
@@ -60,8 +62,7 @@ struct CharacterModel: Sendable {
         {
             return output.ids.append(id)
         }
-        // A segment that starts with an unknown character might have to be fused with the one before.
-        cutter.forEachSegment(of: piece, starts: { symbols[$0] != ScalarTable.none }) { segment in
+        cutter.forEachSegment(of: piece, known: { symbols[$0] != ScalarTable.none }) { segment in
             encodeSegment(segment, &workspace, into: &output)
         }
     }

@@ -44,7 +44,7 @@ struct PieceMerging: Sendable {
         unknown: (UnsafeBufferPointer<UInt8>) -> Void
     ) {
         var ids: [Int] = []
-        cutter.forEachSegment(of: text, starts: { symbols[$0] < pieceCount }) { segment in
+        cutter.forEachSegment(of: text, known: { symbols[$0] < pieceCount }) { segment in
             let place = workspace.cache.place(of: segment)
             ids.removeAll(keepingCapacity: true)
             if let place, workspace.cache.append(at: place, to: &ids) { return known(ids[...]) }

@@ -6,6 +6,8 @@
 struct SegmentCutter: Sendable {
     private static let bitCount = 1 << 21
 
+    /// Whether text may be cut at all: not if other symbols than characters merge.
+    var isUsable = true
     private var bits = [UInt64](repeating: 0, count: SegmentCutter.bitCount / 64)
 
     /// Notes the places inside `token`, valid UTF-8.
@@ -26,22 +28,27 @@ struct SegmentCutter: Sendable {
         return Int(truncatingIfNeeded: hash >> 43) & (bitCount - 1)
     }
 
-    /// Calls `body` with the segments of `text`, valid UTF-8. Only what `starts` says may start a segment does.
+    /// Calls `body` with the segments of `text`, valid UTF-8. Next to a character that is not `known` there is no cut:
+    /// what becomes of it may depend on what follows.
     @inline(__always)
     func forEachSegment(
-        of text: UnsafeBufferPointer<UInt8>, starts: (UInt32) -> Bool, _ body: (UnsafeBufferPointer<UInt8>) -> Void
+        of text: UnsafeBufferPointer<UInt8>, known: (UInt32) -> Bool, _ body: (UnsafeBufferPointer<UInt8>) -> Void
     ) {
         guard !text.isEmpty else { return }
+        guard isUsable else { return body(text) }
         var start = 0
         var (previous, position) = UTF8Text.scalar(text, at: 0)
+        var previousIsKnown = known(previous)
         while position < text.count {
             let (scalar, length) = UTF8Text.scalar(text, at: position)
             let bit = SegmentCutter.bit(previous, scalar)
-            if bits[bit >> 6] >> UInt64(bit & 63) & 1 == 0, starts(scalar) {
+            let isKnown = known(scalar)
+            if isKnown, previousIsKnown, bits[bit >> 6] >> UInt64(bit & 63) & 1 == 0 {
                 body(UnsafeBufferPointer(rebasing: text[start..<position]))
                 start = position
             }
             previous = scalar
+            previousIsKnown = isKnown
             position += length
         }
         body(UnsafeBufferPointer(rebasing: text[start...]))

@@ -89,7 +89,7 @@ struct Unigram: Sendable {
                 let score = path[position].score
                 var hasCharacter = false
                 trie.forEachPrefix(of: text, at: position) { id, end in
-                    offer(score + scores[id], id, position, &path[end])
+                    offer(rounded(score + scores[id]), id, position, &path[end])
                     if end == position + length { hasCharacter = true }
                 }
                 if !hasCharacter { offer(rounded(score + unknownScore), unknown, position, &path[position + length]) }
@@ -104,7 +104,7 @@ struct Unigram: Sendable {
     @inline(__always)
     private func offer(_ score: Double, _ id: Int, _ start: Int, _ node: inout Node) {
         guard node.start < 0 || score > node.score else { return }
-        node.score = rounded(score)
+        node.score = score
         node.start = Int32(truncatingIfNeeded: start)
         node.id = Int32(truncatingIfNeeded: id)
     }

@@ -21,8 +21,9 @@ struct CharacterSet: OptionSet, Sendable {
     static let symbols = set(18...21)
     /// The property White_Space.
     static let whitespace: CharacterSet = [set(22...24), set(29...29)]
-    /// Control, format, private use and unassigned characters.
-    static let others = set(25...29)
+    /// Control, format and private use characters.
+    static let others: CharacterSet = [set(25...27), set(29...29)]
+    static let unassigned = set(28...28)
 
     /// The kind of every code point.
     static let kinds: [UInt8] = {

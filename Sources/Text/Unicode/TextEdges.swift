@@ -34,7 +34,10 @@ enum TextEdges {
             let letter = scalar | 0x20
             return letter >= 0x61 && letter <= 0x7A || scalar >= 0x30 && scalar <= 0x39 || scalar == 0x5F
         }
-        guard let value = Unicode.Scalar(scalar) else { return false }
+        // Swift may know characters that the reference does not.
+        guard let value = Unicode.Scalar(scalar), !CharacterSet.unassigned.contains(scalar: scalar) else {
+            return false
+        }
         switch value.properties.generalCategory {
         case .nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation: return true
         default: return value.properties.isAlphabetic || value.properties.isJoinControl

@@ -33,6 +33,8 @@ struct AddedTokens: Sendable {
     private let tokens: [AddedToken]
     private let normalizers: [Normalizer]
     private var specialIDs: Set<Int> = []
+    /// Those that decoding leaves out: special tokens that decode to the content of a special token.
+    private var skippedIDs: Set<Int> = []
     /// What decoding takes for tokens that normalizing changes: the reference implementation decodes what it looks for.
     private var normalizedContents: [Int: [UInt8]] = [:]
     /// Indices into `tokens` by content.
@@ -55,10 +57,17 @@ struct AddedTokens: Sendable {
             normalized.insert(text.bytes, value: index)
             if !text.bytes.elementsEqual(token.content.utf8) { normalizedContents[token.id] = text.bytes }
         }
+        let specialContents = Set(tokens.filter(\.isSpecial).map { Array($0.content.utf8) })
+        for token in tokens where specialContents.contains(normalizedContents[token.id] ?? Array(token.content.utf8)) {
+            skippedIDs.insert(token.id)
+        }
     }
 
-    /// Whether decoding can leave `id` out.
+    /// Whether `id` is a special token.
     func isSpecial(_ id: Int) -> Bool { specialIDs.contains(id) }
+
+    /// Whether decoding without special tokens leaves `id` out.
+    func isSkipped(_ id: Int) -> Bool { skippedIDs.contains(id) }
 
     /// What decoding takes for `id` instead of its token, if that is something else.
     func normalizedContent(of id: Int) -> [UInt8]? {
@@ -104,7 +113,8 @@ struct AddedTokens: Sendable {
             if token.stripsLeft { start = max(TextEdges.spaceStart(text, before: start), done) }
             if token.stripsRight { end = TextEdges.spaceEnd(text, after: end) }
             try send(upTo: start)
-            try body(.token(token.id))
+            // White space that the token before took along may have been all of it.
+            if start < end { try body(.token(token.id)) }
             done = end
         }
         try send(upTo: text.count)
