@@ -14,9 +14,12 @@ struct ModelText {
 
     /// `nil` if the store has no tokenizer. Throws `.malformed`, `.damaged` or `.io`.
     init?(_ store: Store) throws(LaminaError) {
-        guard let bytes = try store.sideFile("tokenizer.json", limit: Tokenizer.maximumFileBytes) else { return nil }
+        let loaded = try Tokenizer(folder: store.location(of: "side")) { (name) throws(LaminaError) in
+            try store.sideFile(name, limit: Tokenizer.maximumFileBytes)
+        }
+        guard let loaded else { return nil }
         self.store = store
-        tokenizer = try Tokenizer(json: bytes, file: store.location(of: "side/tokenizer.json"))
+        tokenizer = loaded
         let config = try store.sideFile("tokenizer_config.json", limit: ChatTemplate.maximumFileBytes)
         templateText = try ChatTemplate.templateText(
             tokenizerConfig: config,

@@ -32,13 +32,11 @@ struct SentencePieceModel: Sendable {
 
     private static func unigram(_ file: SentencePieceFile) throws(LaminaError) -> Unigram {
         let normal = file.pieces.filter { $0.kind == .normal }.map(\.score)
-        let highest = normal.max() ?? 0
         let pieces = file.pieces.enumerated().compactMap { id, piece -> Unigram.Piece? in
             switch piece.kind {
             case .normal: return Unigram.Piece(id: id, score: Double(piece.score), bytes: piece.bytes)
             case .userDefined:
-                // As much as if every byte were a piece of the highest score, as SentencePiece 0.2.3 has it.
-                let bonus = Double(Float(piece.bytes.count) * highest) - 0.1
+                let bonus = Float(0)
                 return Unigram.Piece(id: id, score: Double(Float(bonus)), bytes: piece.bytes)
             default: return nil
             }
