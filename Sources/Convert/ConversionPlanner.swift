@@ -17,7 +17,8 @@ struct ConversionPlanner {
         ("config.json", 16_000_000), ("generation_config.json", 16_000_000), ("tokenizer.json", 100_000_000),
         ("tokenizer.model", 100_000_000), ("qwen.tiktoken", 100_000_000), ("tokenizer_config.json", 16_000_000),
         ("special_tokens_map.json", 16_000_000), ("added_tokens.json", 16_000_000),
-        ("chat_template.jinja", 16_000_000), ("chat_template.json", 16_000_000), ("model.safetensors.index.json", 100_000_000),
+        ("chat_template.jinja", 16_000_000), ("chat_template.json", 16_000_000),
+        ("model.safetensors.index.json", 100_000_000),
         ("pytorch_model.bin.index.json", 100_000_000),
     ]
 

@@ -2,7 +2,8 @@ import TensorCore
 
 extension Tokenizer {
     /// The files of a checkpoint that a tokenizer may be made of, those that hold tokens first.
-    public static let fileNames = vocabularyFiles + ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"]
+    public static let fileNames =
+        vocabularyFiles + ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"]
 
     private static let vocabularyFiles = ["tokenizer.json", "tokenizer.model", "qwen.tiktoken"]
 

@@ -31,21 +31,22 @@ import Text
         #expect(found.starts(with: "\u{1EB9}".utf8))
     }
 
-    @Test(arguments: [
-        (#"{"type":"NFKC"}"#, "ﬁ①ｶﾞǅ\u{323}가", "fi1ガDẓ\u{30C}가"),
-        (#"{"type":"NFKD"}"#, "½é가", "1\u{2044}2e\u{301}\u{1100}\u{1161}"),
-        (#"{"type":"Lowercase"}"#, "ÀİΣ", "ài\u{307}σ"), (#"{"type":"StripAccents"}"#, "e\u{301}é", "eé"),
-        (#"{"type":"Strip","strip_left":true,"strip_right":false}"#, " \u{3000}a ", "a "),
-        (#"{"type":"Strip","strip_left":true,"strip_right":true}"#, "   ", ""),
-        (#"{"type":"Prepend","prepend":"▁"}"#, "a", "▁a"), (#"{"type":"Nmt"}"#, "a\u{7}\tb\u{200B}", "a b "),
-        (#"{"type":"Replace","pattern":{"String":"aa"},"content":"b"}"#, "aaaaa", "bba"),
-        (#"{"type":"Replace","pattern":{"Regex":"[0-9]+"},"content":"_"}"#, "a12b3", "a_b_"),
-        (#"{"type":"ByteLevel"}"#, "é \n", "Ã©ĠĊ"),
-        (
-            #"{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"lowercase":true}"#,
-            "É\u{0}中\t", "e 中  "
-        ),
-    ] as [(String, String, String)])
+    @Test(
+        arguments: [
+            (#"{"type":"NFKC"}"#, "ﬁ①ｶﾞǅ\u{323}가", "fi1ガDẓ\u{30C}가"),
+            (#"{"type":"NFKD"}"#, "½é가", "1\u{2044}2e\u{301}\u{1100}\u{1161}"),
+            (#"{"type":"Lowercase"}"#, "ÀİΣ", "ài\u{307}σ"), (#"{"type":"StripAccents"}"#, "e\u{301}é", "eé"),
+            (#"{"type":"Strip","strip_left":true,"strip_right":false}"#, " \u{3000}a ", "a "),
+            (#"{"type":"Strip","strip_left":true,"strip_right":true}"#, "   ", ""),
+            (#"{"type":"Prepend","prepend":"▁"}"#, "a", "▁a"), (#"{"type":"Nmt"}"#, "a\u{7}\tb\u{200B}", "a b "),
+            (#"{"type":"Replace","pattern":{"String":"aa"},"content":"b"}"#, "aaaaa", "bba"),
+            (#"{"type":"Replace","pattern":{"Regex":"[0-9]+"},"content":"_"}"#, "a12b3", "a_b_"),
+            (#"{"type":"ByteLevel"}"#, "é \n", "Ã©ĠĊ"),
+            (
+                #"{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"lowercase":true}"#,
+                "É\u{0}中\t", "e 中  "
+            ),
+        ] as [(String, String, String)])
     func changesText(_ normalizer: String, _ text: String, _ expected: String) throws {
         #expect(try normalized(text, normalizer) == Array(expected.utf8))
     }

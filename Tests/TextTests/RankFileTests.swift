@@ -50,17 +50,19 @@ import Text
         #expect(try tokenizer.encode("a", addSpecialTokens: true) == [300, 301, 97])
     }
 
-    @Test(arguments: [
-        ("is not supported; expected QWenTokenizer", ranks(), nil),
-        ("is not supported; expected QWenTokenizer", ranks(), #"{"tokenizer_class":"Other"}"#),
-        ("no token for byte 0", "YQ== 0\n", qwen), ("line 1 is not a token", "YQ==\n", qwen),
-        ("line 1 is not a token", "Y!== 0\n", qwen), ("line 1 is not a token", "YQ== -1\n", qwen),
-        ("line 2 is not a token", "YQ== 0\nYg== 99999999999999999999\n", qwen),
-        ("occurs twice", "YQ== 0\nYQ== 1\n", qwen), ("have the same id 0", "YQ== 0\nYg== 0\n", qwen),
-        ("out of range", "YQ== 10000000\n", qwen), ("no tokens", "\n", qwen), ("not a JSON object", ranks(), "[]"),
-        ("invalid JSON", ranks(), "{"), ("is not an id", ranks(), #"{"added_tokens_decoder":{"x":{"content":"y"}}}"#),
-        ("content has the wrong kind", ranks(), #"{"added_tokens_decoder":{"1":{}}}"#),
-    ] as [(String, String, String?)])
+    @Test(
+        arguments: [
+            ("is not supported; expected QWenTokenizer", ranks(), nil),
+            ("is not supported; expected QWenTokenizer", ranks(), #"{"tokenizer_class":"Other"}"#),
+            ("no token for byte 0", "YQ== 0\n", qwen), ("line 1 is not a token", "YQ==\n", qwen),
+            ("line 1 is not a token", "Y!== 0\n", qwen), ("line 1 is not a token", "YQ== -1\n", qwen),
+            ("line 2 is not a token", "YQ== 0\nYg== 99999999999999999999\n", qwen),
+            ("occurs twice", "YQ== 0\nYQ== 1\n", qwen), ("have the same id 0", "YQ== 0\nYg== 0\n", qwen),
+            ("out of range", "YQ== 10000000\n", qwen), ("no tokens", "\n", qwen), ("not a JSON object", ranks(), "[]"),
+            ("invalid JSON", ranks(), "{"),
+            ("is not an id", ranks(), #"{"added_tokens_decoder":{"x":{"content":"y"}}}"#),
+            ("content has the wrong kind", ranks(), #"{"added_tokens_decoder":{"1":{}}}"#),
+        ] as [(String, String, String?)])
     func refuses(_ says: String, _ text: String, _ config: String?) throws {
         let error = try #require(throws: LaminaError.self) { try load(text, config) }
         #expect(error.kind == .malformed)

@@ -130,7 +130,8 @@ struct SmallSentencePiece {
         ("the character map is cut off", { $0.normalizer.bytes(2, [1, 2]) }),
         ("bad size", { $0.normalizer.bytes(2, [255, 255, 255, 255, 0, 0]) }),
         ("reaches past the end", { $0.more = [0x0A, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F] }),
-        ("does not end", { $0.more = [0x0A, 0xFF] }), ("number is too long", { $0.more = [UInt8](repeating: 0xFF, count: 12) }),
+        ("does not end", { $0.more = [0x0A, 0xFF] }),
+        ("number is too long", { $0.more = [UInt8](repeating: 0xFF, count: 12) }),
         ("wire type 3", { $0.more = [0x0B] }), ("field number", { $0.more = [0x00, 0x00] }),
     ]
 

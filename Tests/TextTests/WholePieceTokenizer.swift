@@ -33,7 +33,8 @@ struct WholePieceTokenizer {
 struct RandomText {
     private var generator: any RandomNumberGenerator
     private static let alphabets: [[Character]] = [
-        "abcXYZ", "  \n\t\r", "0123456789", "'’.,;:!?/()[]", "äÖßéſKİ", "中文字符かナー한국", "ΑάςПрЖ", "مرחב", "\u{301}\u{308}\u{323}",
+        "abcXYZ", "  \n\t\r", "0123456789", "'’.,;:!?/()[]", "äÖßéſKİ", "中文字符かナー한국", "ΑάςПрЖ", "مرחב",
+        "\u{301}\u{308}\u{323}",
         "😀½²Ⅷ٣", "\u{A0}\u{3000}\u{2028}\u{85}\u{B}", "ǅʰªº", "sS'tTrReEvVlLmMdD",
     ].map { Array($0) }
 

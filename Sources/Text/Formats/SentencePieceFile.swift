@@ -80,7 +80,9 @@ struct SentencePieceFile {
         guard !piece.bytes.isEmpty, String(validating: piece.bytes, as: UTF8.self) != nil else {
             throw LaminaError(.malformed, "", "piece \(id) is empty or not UTF-8")
         }
-        guard piece.score.isFinite else { throw LaminaError(.malformed, "", "piece \(id) has a score that is no number") }
+        guard piece.score.isFinite else {
+            throw LaminaError(.malformed, "", "piece \(id) has a score that is no number")
+        }
         return piece
     }
 

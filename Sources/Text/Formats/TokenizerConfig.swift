@@ -15,7 +15,9 @@ struct TokenizerConfig {
     /// Tokens with ids.
     private(set) var addedTokens: [AddedToken] = []
 
-    private static let roles = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"]
+    private static let roles = [
+        "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
+    ]
 
     /// Reads the files that `read` has. Throws `.malformed` for what cannot be meant, and what `read` throws.
     init(

@@ -62,9 +62,9 @@ struct CharacterModel: Sendable {
         {
             return output.ids.append(id)
         }
-        cutter.forEachSegment(of: piece, known: { symbols[$0] != ScalarTable.none }) { segment in
-            encodeSegment(segment, &workspace, into: &output)
-        }
+        cutter.forEachSegment(
+            of: piece, known: { symbols[$0] != ScalarTable.none },
+            body: { segment in encodeSegment(segment, &workspace, into: &output) })
     }
 
     @inline(__always)

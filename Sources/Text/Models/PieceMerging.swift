@@ -44,7 +44,7 @@ struct PieceMerging: Sendable {
         unknown: (UnsafeBufferPointer<UInt8>) -> Void
     ) {
         var ids: [Int] = []
-        cutter.forEachSegment(of: text, known: { symbols[$0] < pieceCount }) { segment in
+        func encode(_ segment: UnsafeBufferPointer<UInt8>) {
             let place = workspace.cache.place(of: segment)
             ids.removeAll(keepingCapacity: true)
             if let place, workspace.cache.append(at: place, to: &ids) { return known(ids[...]) }
@@ -57,6 +57,7 @@ struct PieceMerging: Sendable {
                 emit(workspace.merging.symbols, segment, known, unknown)
             }
         }
+        cutter.forEachSegment(of: text, known: { symbols[$0] < pieceCount }, body: encode)
     }
 
     private func isKnown(_ symbol: UInt32) -> Bool { symbol < pieceCount || symbol >= frozen && symbol < .max }

@@ -32,7 +32,7 @@ struct SegmentCutter: Sendable {
     /// what becomes of it may depend on what follows.
     @inline(__always)
     func forEachSegment(
-        of text: UnsafeBufferPointer<UInt8>, known: (UInt32) -> Bool, _ body: (UnsafeBufferPointer<UInt8>) -> Void
+        of text: UnsafeBufferPointer<UInt8>, known: (UInt32) -> Bool, body: (UnsafeBufferPointer<UInt8>) -> Void
     ) {
         guard !text.isEmpty else { return }
         guard isUsable else { return body(text) }

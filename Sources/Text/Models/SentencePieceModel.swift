@@ -35,9 +35,8 @@ struct SentencePieceModel: Sendable {
         let pieces = file.pieces.enumerated().compactMap { id, piece -> Unigram.Piece? in
             switch piece.kind {
             case .normal: return Unigram.Piece(id: id, score: Double(piece.score), bytes: piece.bytes)
-            case .userDefined:
-                let bonus = Float(0)
-                return Unigram.Piece(id: id, score: Double(Float(bonus)), bytes: piece.bytes)
+            // Better than every normal piece, whose scores are logarithms of probabilities.
+            case .userDefined: return Unigram.Piece(id: id, score: 0, bytes: piece.bytes)
             default: return nil
             }
         }
@@ -52,9 +51,9 @@ struct SentencePieceModel: Sendable {
     ) {
         switch search {
         case .bytePair(let merging):
-            merging.forEachPiece(of: text, &workspace, known: { output.ids.append(contentsOf: $0) }) { surface in
-                appendUnknown(surface, &output)
-            }
+            merging.forEachPiece(
+                of: text, &workspace, known: { output.ids.append(contentsOf: $0) },
+                unknown: { surface in appendUnknown(surface, &output) })
         case .unigram(let unigram):
             unigram.forEachPiece(of: text, &workspace.path) { id, range in
                 if id == unknown {

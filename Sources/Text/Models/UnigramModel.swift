@@ -42,7 +42,8 @@ struct UnigramModel: Sendable {
         }
         if let stretch = unknown { isMissing = !appendUnknown(piece, stretch, vocabulary, &output) || isMissing }
         guard !isMissing else {
-            throw LaminaError(.malformed, "", "the text has a character that the vocabulary lacks, and model.unk_id is missing")
+            throw LaminaError(
+                .malformed, "", "the text has a character that the vocabulary lacks, and model.unk_id is missing")
         }
         if let place, !output.hasUnknown(from: start) { workspace.cache.insert(output.ids[start...], at: place) }
     }
