@@ -17,6 +17,7 @@ struct ByteLevelModel: Sendable {
     /// What every two bytes merge to, at 256 times the first byte plus the second.
     private let bytePairs: [PairTable.Value]
     private let wholePieces: WholePieces
+    private let cutter: ByteSegmentCutter
     /// The model's own tokens come first in the vocabulary; added tokens, which only `AddedTokens` finds, follow.
     private let modelTokenCount: Int
 
@@ -27,6 +28,15 @@ struct ByteLevelModel: Sendable {
         self.wholePieces = wholePieces
         modelTokenCount = vocabulary.count
         bytePairs = byteSymbols.flatMap { left in byteSymbols.map { engine.merge(left, $0) } }
+        var cutter = ByteSegmentCutter()
+        var bytes: [UInt8] = []
+        vocabulary.forEachToken { token, _ in
+            guard wholePieces != .asBytes else { return cutter.note(token) }
+            bytes.removeAll(keepingCapacity: true)
+            ByteLevelAlphabet.appendDecoded(token, to: &bytes)
+            bytes.withUnsafeBufferPointer { cutter.note($0) }
+        }
+        self.cutter = cutter
     }
 
     /// The ids of the symbols for bytes in a vocabulary that writes them as characters; `nil` if one is missing.
@@ -43,29 +53,42 @@ struct ByteLevelModel: Sendable {
         _ piece: UnsafeBufferPointer<UInt8>, vocabulary: Vocabulary, _ workspace: inout Workspace,
         into output: inout TokenOutput
     ) {
-        guard let place = workspace.cache.place(of: piece) else {
-            return merge(piece, vocabulary, &workspace.merging, into: &output)
-        }
-        if workspace.cache.append(at: place, to: &output.ids) { return }
+        let place = workspace.cache.place(of: piece)
+        if let place, workspace.cache.append(at: place, to: &output.ids) { return }
         let start = output.ids.count
-        merge(piece, vocabulary, &workspace.merging, into: &output)
-        workspace.cache.insert(output.ids[start...], at: place)
+        if let id = wholeToken(piece, vocabulary) {
+            output.ids.append(id)
+        } else {
+            cutter.forEachSegment(of: piece) { encodeSegment($0, &workspace, into: &output) }
+        }
+        if let place { workspace.cache.insert(output.ids[start...], at: place) }
+    }
+
+    /// The id of a piece that is taken without merging.
+    private func wholeToken(_ piece: UnsafeBufferPointer<UInt8>, _ vocabulary: Vocabulary) -> Int? {
+        switch wholePieces {
+        case .merged: nil
+        case .inAlphabet:
+            ByteLevelAlphabet.encoded(piece).withUnsafeBufferPointer {
+                vocabulary.id(of: $0, amongFirst: modelTokenCount)
+            }
+        case .asBytes: vocabulary.id(of: piece, amongFirst: modelTokenCount)
+        }
+    }
+
+    private func encodeSegment(
+        _ segment: UnsafeBufferPointer<UInt8>, _ workspace: inout Workspace, into output: inout TokenOutput
+    ) {
+        let place = workspace.cache.place(of: segment, isSegment: true)
+        if let place, workspace.cache.append(at: place, to: &output.ids) { return }
+        let start = output.ids.count
+        merge(segment, &workspace.merging, into: &output)
+        if let place { workspace.cache.insert(output.ids[start...], at: place) }
     }
 
     private func merge(
-        _ piece: UnsafeBufferPointer<UInt8>, _ vocabulary: Vocabulary, _ scratch: inout MergeEngine.Scratch,
-        into output: inout TokenOutput
+        _ piece: UnsafeBufferPointer<UInt8>, _ scratch: inout MergeEngine.Scratch, into output: inout TokenOutput
     ) {
-        switch wholePieces {
-        case .merged: break
-        case .inAlphabet:
-            let id = ByteLevelAlphabet.encoded(piece).withUnsafeBufferPointer {
-                vocabulary.id(of: $0, amongFirst: modelTokenCount)
-            }
-            if let id { return output.ids.append(id) }
-        case .asBytes:
-            if let id = vocabulary.id(of: piece, amongFirst: modelTokenCount) { return output.ids.append(id) }
-        }
         scratch.symbols.removeAll(keepingCapacity: true)
         for byte in piece { scratch.symbols.append(byteSymbols[Int(byte)]) }
         for index in 1..<max(piece.count, 1) {

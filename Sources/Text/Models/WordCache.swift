@@ -14,7 +14,7 @@ final class WordCache: @unchecked Sendable {
     private typealias Key = SIMD4<UInt64>
     private typealias IDs = SIMD8<UInt32>
 
-    /// The piece, zeros, and its length in the last byte.
+    /// The piece, zeros, and its length in the last byte, whose highest bit marks segments.
     private let keys: UnsafeMutablePointer<Key>
     private let ids: UnsafeMutablePointer<IDs>
 
@@ -37,14 +37,15 @@ final class WordCache: @unchecked Sendable {
         fileprivate var slot: Int
     }
 
-    /// The place of a piece, which must not be empty; `nil` if it is too long.
+    /// The place of a piece, which must not be empty; `nil` if it is too long. Segments of pieces have places of their
+    /// own, because a model may treat whole pieces in another way.
     @inline(__always)
-    func place(of piece: UnsafeBufferPointer<UInt8>) -> Place? {
+    func place(of piece: UnsafeBufferPointer<UInt8>, isSegment: Bool = false) -> Place? {
         guard piece.count <= WordCache.longestPiece, let start = piece.baseAddress else { return nil }
         var key = Key.zero
         withUnsafeMutableBytes(of: &key) { bytes in
             bytes.baseAddress?.copyMemory(from: start, byteCount: piece.count)
-            bytes[31] = UInt8(truncatingIfNeeded: piece.count)
+            bytes[31] = UInt8(truncatingIfNeeded: piece.count) | (isSegment ? 0x80 : 0)
         }
         let hash = ByteHash.folded(key[0] ^ key[2] &* 0x9E37_79B9_7F4A_7C15) ^ ByteHash.folded(key[1] ^ key[3] << 1)
         return Place(key: key, slot: Int(truncatingIfNeeded: hash) & (WordCache.slotCount - 1))
