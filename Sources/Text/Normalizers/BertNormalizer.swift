@@ -12,20 +12,14 @@ struct BertNormalizer: Sendable {
             if let decomposed = text.bytes.withUnsafeBufferPointer({ NormalizationForm.nfd.applied(to: $0) }) {
                 text.bytes = decomposed
             }
-            text.keep { !CharacterSet.nonspacingMarks.contains(scalar: $0) }
+            text.keep { !StepKinds.nonspacingMark.contains(scalar: $0) }
         }
         if lowercases { text.lowercase() }
     }
 
     /// Leaves out control characters and writes all white space as spaces.
     private func clean(_ text: inout PipelineText) {
-        text.keep { scalar in
-            switch scalar {
-            case 0, 0xFFFD: false
-            case 0x09, 0x0A, 0x0D: true
-            default: !CharacterSet.others.contains(scalar: scalar)
-            }
-        }
+        text.keep { !StepKinds.control.contains(scalar: $0) }
         text.mapScalars { scalar, output in
             UTF8Text.append(CharacterSet.whitespace.contains(scalar: scalar) ? 0x20 : scalar, to: &output)
         }

@@ -34,7 +34,7 @@ enum Normalizer: Sendable {
             if let changed = text.bytes.withUnsafeBufferPointer({ form.applied(to: $0) }) { text.bytes = changed }
         case .lowercase: text.mapScalars(Normalizer.lowercase)
         case .strip(let left, let right): text.strip(left: left, right: right)
-        case .stripAccents: text.keep { !CharacterSet.marks.contains(scalar: $0) }
+        case .stripAccents: text.keep { !StepKinds.mark.contains(scalar: $0) }
         case .prepend(let prefix): text.bytes.insert(contentsOf: prefix, at: 0)
         case .replace(let pattern, let replacement): try text.replace(pattern, with: replacement)
         case .machineTranslation: text.tidyForMachineTranslation()

@@ -117,9 +117,7 @@ enum CharacterKind: Sendable {
         case .numbers: CharacterSet.numbers.contains(scalar: scalar)
         case .whitespace: CharacterSet.whitespace.contains(scalar: scalar)
         case .only(let wanted): scalar == wanted
-        case .punctuation:
-            // All ASCII marks count, also those that are symbols.
-            (scalar < 0x80 ? [.punctuation, .symbols] : CharacterSet.punctuation).contains(scalar: scalar)
+        case .punctuation: StepKinds.punctuation.contains(scalar: scalar)
         }
     }
 

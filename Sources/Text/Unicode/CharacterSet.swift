@@ -15,14 +15,11 @@ struct CharacterSet: OptionSet, Sendable {
     static let capitals: CharacterSet = [set(0...0), set(2...2)]
     static let letters = set(0...4)
     static let marks = set(5...7)
-    static let nonspacingMarks = set(5...5)
     static let numbers = set(8...10)
     static let punctuation = set(11...17)
     static let symbols = set(18...21)
     /// The property White_Space.
     static let whitespace: CharacterSet = [set(22...24), set(29...29)]
-    /// Control, format and private use characters.
-    static let others: CharacterSet = [set(25...27), set(29...29)]
     static let unassigned = set(28...28)
 
     /// The kind of every code point.

@@ -14,6 +14,8 @@ struct UnicodeTables: Sendable {
     let compatible: DecompositionTable
     /// Pairs of a starter and a following character to the character they compose.
     let compositions: PairTable
+    /// What steps that have tables of their own take every code point for.
+    let stepKinds: [StepKinds]
     /// For every code point below `NormalizationFlags.limit` what keeps it from being left alone.
     let flags: [NormalizationFlags]
 
@@ -24,6 +26,7 @@ struct UnicodeTables: Sendable {
         canonical = reader.decompositions()
         compatible = reader.decompositions()
         let pairs = reader.compositions()
+        stepKinds = reader.runs(count: 0x110000).map(StepKinds.init(rawValue:))
         var compositions = PairTable(minimumCapacity: pairs.count)
         var flags = [NormalizationFlags](repeating: [], count: NormalizationFlags.limit)
         for scalar in canonical.scalars { flags[Int(scalar)].formUnion([.decomposes, .changesComposed]) }
@@ -42,6 +45,27 @@ struct UnicodeTables: Sendable {
         for scalar in Hangul.syllables { flags[Int(scalar)].insert(.decomposes) }
         self.compositions = compositions
         self.flags = flags
+    }
+}
+
+/// What some steps of the reference implementation take a character for, by tables older than those of its regular
+/// expressions.
+struct StepKinds: OptionSet, Sendable {
+    let rawValue: UInt8
+
+    /// What StripAccents leaves out.
+    static let mark = StepKinds(rawValue: 1)
+    /// What a BertNormalizer leaves out as accents.
+    static let nonspacingMark = StepKinds(rawValue: 2)
+    /// What a BertNormalizer leaves out as control characters.
+    static let control = StepKinds(rawValue: 4)
+    /// What Punctuation and BertPreTokenizer cut at.
+    static let punctuation = StepKinds(rawValue: 8)
+
+    /// Whether `scalar` is of this kind.
+    func contains(scalar: UInt32) -> Bool {
+        let kinds = UnicodeTables.shared.stepKinds
+        return Int(scalar) < kinds.count && !isDisjoint(with: kinds[Int(scalar)])
     }
 }
 
