@@ -41,7 +41,7 @@ public struct Tokenizer: Sendable {
         let offset = addSpecialTokens ? pipeline.postProcessor.prefix.count : 0
         return output.ids.enumerated().map { index, id in
             let surface = output.surfaces[index - offset].map { String(decoding: $0, as: UTF8.self) }
-            return (id, surface ?? pipeline.vocabulary.token(of: id) ?? "")
+            return (id, surface ?? token(ofID: id) ?? "")
         }
     }
 
@@ -96,10 +96,14 @@ public struct Tokenizer: Sendable {
     public var vocabularySize: Int { pipeline.vocabulary.size }
 
     /// The id of a token, written as in tokenizer.json (`Ġthe`, `<|im_end|>`); `nil` if there is none.
-    public func id(ofToken token: String) -> Int? { pipeline.vocabulary.id(of: token) }
+    public func id(ofToken token: String) -> Int? {
+        pipeline.addedTokens.id(of: token) ?? pipeline.vocabulary.id(of: token)
+    }
 
     /// The token with an id, written as in tokenizer.json; `nil` if there is none.
-    public func token(ofID id: Int) -> String? { pipeline.vocabulary.token(of: id) }
+    public func token(ofID id: Int) -> String? {
+        pipeline.addedTokens.content(of: id) ?? pipeline.vocabulary.token(of: id)
+    }
 
     /// Whether `id` is a special token, such as an end-of-sequence token.
     public func isSpecial(_ id: Int) -> Bool { pipeline.addedTokens.isSpecial(id) }

@@ -51,7 +51,7 @@ extension TokenizerPipeline {
         preTokenizers = []
         model = .sentencePiece(try SentencePieceModel(file))
         postProcessor = PostProcessor(prefix: tokens.prefix, suffix: tokens.suffix)
-        decoder = .sentencePiece(SentencePieceDecoder(file, denormalizer: denormalizer))
+        decoder = .sentencePiece(SentencePieceDecoder(file, added: tokens.tokens, denormalizer: denormalizer))
         self.vocabulary = vocabulary
     }
 

@@ -108,6 +108,17 @@ struct SmallSentencePiece {
         #expect(asText == [3, 0])
     }
 
+    /// InternLM2 gives names to pieces that were left unused.
+    @Test func takesNamesOfPiecesFromTheConfig() throws {
+        let config = #"{"added_tokens_decoder":{"5":{"content":"<|im_end|>","special":true}},"bos_token":"<s>"}"#
+        let tokenizer = try SmallSentencePiece().load(config)
+        #expect(tokenizer.id(ofToken: "<|im_end|>") == 5)
+        #expect(tokenizer.token(ofID: 5) == "<|im_end|>")
+        #expect(try tokenizer.encode("ab<|im_end|>", addSpecialTokens: true) == [1, 7, 5])
+        #expect(tokenizer.decode([1, 7, 5], skipSpecialTokens: false) == "<s> ab<|im_end|>")
+        #expect(tokenizer.decode([1, 7, 5], skipSpecialTokens: true) == "ab")
+    }
+
     @Test func knowsChatGLM() throws {
         let tokenizer = try SmallSentencePiece().load(#"{"tokenizer_class":"ChatGLMTokenizer"}"#)
         #expect(try tokenizer.encode("ab", addSpecialTokens: true) == [10, 12, 7])

@@ -15,7 +15,8 @@ struct SentencePieceDecoder: Sendable {
     private let stripsAllSpaces: Bool
     private let denormalizer: SentencePieceNormalizer?
 
-    init(_ file: SentencePieceFile, denormalizer: SentencePieceNormalizer?) {
+    /// `added` tokens stand for their content, whatever piece has their id.
+    init(_ file: SentencePieceFile, added: [AddedToken], denormalizer: SentencePieceNormalizer?) {
         parts = file.pieces.map { piece in
             switch piece.kind {
             case .control: .hidden
@@ -24,6 +25,7 @@ struct SentencePieceDecoder: Sendable {
             default: .text(piece.bytes)
             }
         }
+        for token in added where parts.indices.contains(token.id) { parts[token.id] = .text(Array(token.content.utf8)) }
         unknownSurface = file.unknownSurface
         stripsAllSpaces = file.normalization.removesExtraWhitespace
         stripsFirstSpace = file.normalization.addsDummyPrefix || stripsAllSpaces

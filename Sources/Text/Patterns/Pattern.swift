@@ -60,7 +60,8 @@ final class Pattern: @unchecked Sendable {
         if let context { pcre2_set_newline_8(context, UInt32(PCRE2_NEWLINE_LF)) }
         var status: Int32 = 0
         var offset = 0
-        let options = PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C
+        // Oniguruma's anchors are those of lines.
+        let options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C
         let code = translated.withUnsafeBufferPointer {
             pcre2_compile_8($0.baseAddress, $0.count, UInt32(options), &status, &offset, context)
         }

@@ -62,7 +62,6 @@ struct PatternTranslation {
         case "[": try translateClass()
         case "(": try translateGroup()
         case "{": try translateInterval()
-        case "^", "$": throw unsupported("the anchor \(scalar)")
         default: result.unicodeScalars.append(scalar)
         }
     }

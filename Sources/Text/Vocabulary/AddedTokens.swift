@@ -31,6 +31,9 @@ struct AddedTokens: Sendable {
     typealias Sink = (Part) throws(LaminaError) -> Void
 
     private let tokens: [AddedToken]
+    /// Indices into `tokens` by id.
+    private var indices: [Int: Int] = [:]
+    private var ids: [[UInt8]: Int] = [:]
     private let normalizers: [Normalizer]
     private var specialIDs: Set<Int> = []
     /// Those that decoding leaves out: special tokens that decode to the content of a special token.
@@ -48,6 +51,8 @@ struct AddedTokens: Sendable {
         self.normalizers = normalizers
         for (index, token) in tokens.enumerated() {
             if token.isSpecial { specialIDs.insert(token.id) }
+            if indices[token.id] == nil { indices[token.id] = index }
+            ids[Array(token.content.utf8)] = token.id
             guard token.isNormalized else {
                 original.insert(token.content.utf8, value: index)
                 continue
@@ -62,6 +67,12 @@ struct AddedTokens: Sendable {
             skippedIDs.insert(token.id)
         }
     }
+
+    /// The content of the added token with an id.
+    func content(of id: Int) -> String? { indices[id].map { tokens[$0].content } }
+
+    /// The id of an added token.
+    func id(of content: String) -> Int? { ids[Array(content.utf8)] }
 
     /// Whether `id` is a special token.
     func isSpecial(_ id: Int) -> Bool { specialIDs.contains(id) }
