@@ -15,7 +15,8 @@ struct ConversionPlanner {
     /// Files kept in `side/` if they are there, with the largest size accepted. Tokenizers run to tens of megabytes.
     private static let sideFiles: [(name: String, limit: Int)] = [
         ("config.json", 16_000_000), ("generation_config.json", 16_000_000), ("tokenizer.json", 100_000_000),
-        ("tokenizer_config.json", 16_000_000), ("special_tokens_map.json", 16_000_000),
+        ("tokenizer.model", 100_000_000), ("qwen.tiktoken", 100_000_000), ("tokenizer_config.json", 16_000_000),
+        ("special_tokens_map.json", 16_000_000), ("added_tokens.json", 16_000_000),
         ("chat_template.jinja", 16_000_000), ("chat_template.json", 16_000_000),
         ("model.safetensors.index.json", 100_000_000),
         ("pytorch_model.bin.index.json", 100_000_000),
@@ -96,10 +97,13 @@ struct ConversionPlanner {
         for (name, limit) in ConversionPlanner.sideFiles {
             if let bytes = try checkpoint.sideFile(name, limit: limit) { files.append((name, bytes)) }
         }
-        if let tokenizer = files.first(where: { $0.name == "tokenizer.json" }) {
-            _ = try Tokenizer(json: tokenizer.bytes, file: checkpoint.path + "/tokenizer.json")
-        } else {
-            notes.append("the checkpoint has no tokenizer.json: the store runs with --ids only")
+        let tokenizer = try Tokenizer(folder: checkpoint.path) { (name) throws(LaminaError) in
+            files.first { $0.name.utf8.elementsEqual(name.utf8) }?.bytes
+        }
+        if tokenizer == nil {
+            notes.append(
+                "the checkpoint has no tokenizer.json, tokenizer.model or qwen.tiktoken: the store runs with --ids only"
+            )
         }
         return files
     }

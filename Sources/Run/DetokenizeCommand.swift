@@ -10,6 +10,10 @@ struct DetokenizeCommand: ToolCommand {
         discussion: """
             Every line of standard input holds ids with spaces between; their text comes out, followed by a line \
             feed. With --json every line is an object {"ids": […]}, answered by {"text": …}.
+
+            Examples:
+              echo "504 2849" | lamina-run detokenize smollm2.lamina
+              echo '{"ids": [504, 2849]}' | lamina-run detokenize --tokenizer Llama-3.2-1B --json --skip-special
             """)
 
     @OptionGroup var tokenizer: TokenizerOptions

@@ -11,9 +11,12 @@ struct ModelText {
 
     /// `nil` if the store has no tokenizer. Throws `.malformed`, `.damaged` or `.io`.
     init?(_ store: Store) throws(LaminaError) {
-        guard let bytes = try store.sideFile("tokenizer.json", limit: Tokenizer.maximumFileBytes) else { return nil }
+        let loaded = try Tokenizer(folder: store.location(of: "side")) { (name) throws(LaminaError) in
+            try store.sideFile(name, limit: Tokenizer.maximumFileBytes)
+        }
+        guard let loaded else { return nil }
         self.store = store
-        tokenizer = try Tokenizer(json: bytes, file: store.location(of: "side/tokenizer.json"))
+        tokenizer = loaded
         chat = try ChatTemplateSource(folder: store.location(of: "side")) { (name, limit) throws(LaminaError) in
             try store.sideFile(name, limit: limit)
         }

@@ -37,7 +37,7 @@ struct PromptEncoder {
         guard !ids.isEmpty else { throw PromptEncoder.empty }
         for id in ids where id >= model.config.vocabularySize {
             throw LaminaError(
-                .malformed, model.store.location(of: "side/tokenizer.json"),
+                .malformed, model.store.location(of: "side"),
                 "the tokenizer knows ids the model does not",
                 expected: "ids below \(model.config.vocabularySize)", found: "\(id)")
         }

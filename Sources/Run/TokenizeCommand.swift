@@ -8,22 +8,35 @@ struct TokenizerOptions: ParsableArguments {
     @Argument(help: "A layer store, whose tokenizer is used.")
     var store: String?
 
-    @Option(name: .customLong("tokenizer"), help: ArgumentHelp("A folder with a tokenizer.json.", valueName: "dir"))
+    @Option(
+        name: .customLong("tokenizer"),
+        help: ArgumentHelp("A folder with a tokenizer.json, a tokenizer.model or a qwen.tiktoken.", valueName: "dir"))
     var folder: String?
 
     /// Loads the tokenizer. Throws `.usage`, `.missing`, `.io` or `.malformed`.
     func load() throws(LaminaError) -> Tokenizer {
         let path: String
         switch (store, folder) {
-        case (let store?, nil): path = store + "/side/tokenizer.json"
-        case (nil, let folder?): path = folder + "/tokenizer.json"
+        case (let store?, nil): path = store + "/side"
+        case (nil, let folder?): path = folder
         default:
             throw LaminaError(
                 .usage, "--tokenizer", "give either a layer store or --tokenizer DIR",
                 found: store == nil ? "neither" : "both")
         }
-        let bytes = try RealFileSystem().readWhole(path, limit: Tokenizer.maximumFileBytes)
-        return try Tokenizer(json: bytes, file: path)
+        let tokenizer = try Tokenizer(folder: path) { (name) throws(LaminaError) in
+            do throws(LaminaError) {
+                return try RealFileSystem().readWhole(path + "/" + name, limit: Tokenizer.maximumFileBytes)
+            } catch {
+                guard error.kind == .missing else { throw error }
+                return nil
+            }
+        }
+        guard let tokenizer else {
+            throw LaminaError(
+                .missing, path, "no tokenizer", expected: "tokenizer.json, tokenizer.model or qwen.tiktoken")
+        }
+        return tokenizer
     }
 }
 
@@ -34,6 +47,11 @@ struct TokenizeCommand: ToolCommand {
         discussion: """
             Every line of standard input is one text; its ids come out on one line. With --json every line is an \
             object {"text": …}, answered by {"ids": […]}.
+
+            Examples:
+              echo "Hello" | lamina-run tokenize smollm2.lamina
+              echo '{"text": "Hello"}' | lamina-run tokenize --tokenizer Llama-3.2-1B --json --pieces
+              lamina-run tokenize smollm2.lamina --no-special --specials-as-text < notes.txt
             """)
 
     @OptionGroup var tokenizer: TokenizerOptions
@@ -55,18 +73,26 @@ struct TokenizeCommand: ToolCommand {
         var input = StandardInputLines()
         while let line = try input.next() {
             let text = try json ? line.member("text", \.string, "a string") : line.text()
-            let ids: [Int]
+            let answer: String
             do {
-                ids = try tokenizer.encode(text, addSpecialTokens: special, specialsAsText: specialsAsText)
+                answer = try self.answer(text, tokenizer)
             } catch {
                 throw error.about(line.place)
             }
-            try Console.out(answer(ids, tokenizer))
+            try Console.out(answer)
         }
     }
 
-    private func answer(_ ids: [Int], _ tokenizer: Tokenizer) -> String {
-        let tokens = pieces ? ids.map { JSONValue.string(tokenizer.token(ofID: $0) ?? "") } : []
+    private func answer(_ text: String, _ tokenizer: Tokenizer) throws(LaminaError) -> String {
+        let ids: [Int]
+        var tokens: [JSONValue] = []
+        if pieces {
+            let found = try tokenizer.encodePieces(text, addSpecialTokens: special, specialsAsText: specialsAsText)
+            ids = found.map(\.id)
+            tokens = found.map { .string($0.piece) }
+        } else {
+            ids = try tokenizer.encode(text, addSpecialTokens: special, specialsAsText: specialsAsText)
+        }
         if json {
             var members: [(key: String, value: JSONValue)] = [("ids", .array(ids.map { JSONValue($0) }))]
             if pieces { members.append(("pieces", .array(tokens))) }

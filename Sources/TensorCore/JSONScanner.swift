@@ -63,6 +63,17 @@ public struct JSONScanner {
     public mutating func scanObject(
         _ member: (_ key: String, _ scanner: inout JSONScanner) throws(LaminaError) -> Void
     ) throws(LaminaError) {
+        try scanMembers { (scanner) throws(LaminaError) in
+            let key = try scanner.scanString()
+            try scanner.scanColon()
+            try member(key, &scanner)
+        }
+    }
+
+    /// Calls `member` for every member, the scanner standing before its key.
+    private mutating func scanMembers(
+        _ member: (_ scanner: inout JSONScanner) throws(LaminaError) -> Void
+    ) throws(LaminaError) {
         try enter("{")
         skipWhitespace()
         if consume("}") {
@@ -71,16 +82,18 @@ public struct JSONScanner {
         }
         while true {
             skipWhitespace()
-            let key = try scanString()
-            skipWhitespace()
-            guard consume(":") else { throw failure("expected ':' after a key") }
-            try member(key, &self)
+            try member(&self)
             skipWhitespace()
             if consume(",") { continue }
             guard consume("}") else { throw failure("expected ',' or '}'") }
             depth -= 1
             return
         }
+    }
+
+    private mutating func scanColon() throws(LaminaError) {
+        skipWhitespace()
+        guard consume(":") else { throw failure("expected ':' after a key") }
     }
 
     /// Calls `element` for every element, which it must consume.
@@ -196,34 +209,84 @@ extension JSONScanner {
     /// A string's value.
     public mutating func scanString() throws(LaminaError) -> String {
         skipWhitespace()
-        guard consume("\"") else { throw failure("expected a string") }
         let start = position
-        // Most strings have no escape: find the end, then validate the UTF-8 once.
-        while let byte = current, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\") {
-            guard byte >= 0x20 else { throw failure("a string has an unescaped control character") }
-            position += 1
-        }
-        guard position - start <= limits.stringBytes else {
-            throw failure("a string is longer than \(limits.stringBytes) bytes", at: start)
-        }
-        if consume("\"") { return try validated(bytes[start..<(position - 1)], at: start) }
-        return try scanEscapedString(from: start)
-    }
-
-    private func validated(_ slice: ArraySlice<UInt8>, at start: Int) throws(LaminaError) -> String {
-        guard let text = String(validating: slice, as: UTF8.self) else {
-            throw failure("a string is not valid UTF-8", at: start)
-        }
+        guard let plain = try scanPlainString() else { return String(decoding: try scanEscapedString(), as: UTF8.self) }
+        guard let text = String(validating: bytes[plain], as: UTF8.self) else { throw notUTF8(start) }
         return text
     }
 
-    private mutating func scanEscapedString(from start: Int) throws(LaminaError) -> String {
-        var text = Array(bytes[start..<position])
+    /// Appends the bytes of a string's value, which are valid UTF-8, to `output`: for files with a great many strings,
+    /// whose `String`s would cost more than reading them.
+    public mutating func scanString(into output: inout [UInt8]) throws(LaminaError) {
+        skipWhitespace()
+        let start = position
+        if let plain = try scanPlainString() {
+            guard isUTF8(plain) else { throw notUTF8(start) }
+            output.append(contentsOf: bytes[plain])
+        } else {
+            output.append(contentsOf: try scanEscapedString())
+        }
+    }
+
+    /// Like `scanObject` with the bytes of every key, which are valid UTF-8, instead of a `String`.
+    public mutating func scanObjectBytes(
+        _ member: (_ key: ArraySlice<UInt8>, _ scanner: inout JSONScanner) throws(LaminaError) -> Void
+    ) throws(LaminaError) {
+        try scanMembers { (scanner) throws(LaminaError) in
+            let start = scanner.position
+            let key: ArraySlice<UInt8>
+            if let plain = try scanner.scanPlainString() {
+                guard scanner.isUTF8(plain) else { throw scanner.notUTF8(start) }
+                key = scanner.bytes[plain]
+            } else {
+                key = try scanner.scanEscapedString()[...]
+            }
+            try scanner.scanColon()
+            try member(key, &scanner)
+        }
+    }
+
+    private func notUTF8(_ start: Int) -> LaminaError { failure("a string is not valid UTF-8", at: start + 1) }
+
+    private func isUTF8(_ range: Range<Int>) -> Bool {
+        for position in range where bytes[position] >= 0x80 {
+            return String(validating: bytes[position..<range.upperBound], as: UTF8.self) != nil
+        }
+        return true
+    }
+
+    /// Where the value of a string without escapes is; `nil`, before the string, if it has some.
+    private mutating func scanPlainString() throws(LaminaError) -> Range<Int>? {
+        let opening = position
+        guard consume("\"") else { throw failure("expected a string") }
+        let start = position
+        let end = bytes.withUnsafeBufferPointer { bytes in
+            var end = start
+            while end < bytes.count, bytes[end] != UInt8(ascii: "\""), bytes[end] != UInt8(ascii: "\\"),
+                bytes[end] >= 0x20
+            { end += 1 }
+            return end
+        }
+        position = end
+        guard end - start <= limits.stringBytes else {
+            throw failure("a string is longer than \(limits.stringBytes) bytes", at: start)
+        }
+        if consume("\"") { return start..<end }
+        if let byte = current, byte < 0x20 { throw failure("a string has an unescaped control character") }
+        position = opening
+        return nil
+    }
+
+    private mutating func scanEscapedString() throws(LaminaError) -> [UInt8] {
+        position += 1
+        let start = position
+        var text: [UInt8] = []
         while let byte = current {
             position += 1
             switch byte {
             case UInt8(ascii: "\""):
-                return try validated(text[...], at: start)
+                guard String(validating: text, as: UTF8.self) != nil else { throw notUTF8(start - 1) }
+                return text
             case UInt8(ascii: "\\"):
                 try scanEscape(into: &text)
             default:

@@ -45,6 +45,30 @@ import Testing
         #expect(text.map { Array($0.utf8) } == Array("A😀\n\"\\/".utf8))
     }
 
+    /// Strings as bytes are the same strings, escaped or not, as keys and as values.
+    @Test func readsStringsAsBytes() throws {
+        var scanner = JSONScanner(Array(#" { "a" : "é" , "\u0062\n" : "\ud83d\ude00x" } "#.utf8))
+        var keys: [[UInt8]] = []
+        var values: [UInt8] = []
+        try scanner.scanObjectBytes { (key, scanner) throws(LaminaError) in
+            keys.append(Array(key))
+            try scanner.scanString(into: &values)
+        }
+        try scanner.finish()
+        #expect(keys == [Array("a".utf8), Array("b\n".utf8)])
+        #expect(values == Array("é😀x".utf8))
+    }
+
+    @Test(arguments: ["\"\u{1}\"", "\"a", "\"\\q\"", "\"\\ud800\"", "3"]) func refusesBadStringsAsBytes(_ text: String)
+    {
+        var scanner = JSONScanner(Array(text.utf8))
+        var bytes: [UInt8] = []
+        #expect(throws: LaminaError.self) { try scanner.scanString(into: &bytes) }
+        var damaged = JSONScanner([0x22, 0x61, 0xC3, 0x22])
+        #expect(throws: LaminaError.self) { try damaged.scanString(into: &bytes) }
+        #expect(bytes.isEmpty)
+    }
+
     @Test func canonicalFormIsStable() throws {
         let text = #"{"b":[1,2.50,true,null,"\u00e9\u0007"],"a":{"z":-1,"y":"x"}}"#
         let bytes = try JSONValue.parse(Array(text.utf8)).canonicalBytes()

@@ -23,6 +23,12 @@ public enum Fixtures {
         return names.filter { $0.hasPrefix(prefix) }.sorted()
     }
 
+    /// The names of the folders in a folder of fixtures, sorted.
+    public static func names(in folder: String) -> [String] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: path(folder))) ?? []
+        return names.filter { !$0.contains(".") }.sorted()
+    }
+
     /// Runs `body` with a new empty folder that is removed afterwards.
     public static func withScratchFolder<Value>(_ body: (String) throws -> Value) throws -> Value {
         let folder = NSTemporaryDirectory() + "lamina-test-" + UUID().uuidString

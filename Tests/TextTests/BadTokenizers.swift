@@ -55,6 +55,7 @@ struct BadTokenizer: Sendable, CustomTestStringConvertible {
         BadTokenizer("is not an integer") { $0.vocabulary = #"{"a":1.0}"# },
         BadTokenizer("is not an integer") { $0.vocabulary = #"{"a":"1"}"# },
         BadTokenizer("model.vocab is not an object") { $0.vocabulary = #"[["a",0.5]]"# },
+        BadTokenizer("model.vocab is neither") { $0.vocabulary = "3" },
         BadTokenizer("is not in model.vocab") { $0.merges = #"["a d"]"# },
         BadTokenizer(#"needs "bc""#) { $0.merges = #"["b c"]"# },
         BadTokenizer("with an empty token") { $0.merges = #"[["","a"]]"# },
@@ -66,8 +67,22 @@ struct BadTokenizer: Sendable, CustomTestStringConvertible {
         BadTokenizer("neither a string") { $0.merges = "[3]" },
         BadTokenizer("model.merges is not an array") { $0.merges = "{}" },
         BadTokenizer(#""WordPiece" is not supported"#) { $0.model = #""type":"WordPiece""# },
-        BadTokenizer("model.unk_token") { $0.model = #""type":"BPE","unk_token":"a""# },
-        BadTokenizer("model.byte_fallback") { $0.model = #""type":"BPE","byte_fallback":true"# },
+        BadTokenizer("model.unk_token") { $0.model = #""type":"BPE","unk_token":"<unk>""# },
+        BadTokenizer("model.byte_fallback") { $0.model = #""type":"BPE","byte_fallback":1"# },
+        BadTokenizer("model.vocab is not a list") { $0.model = #""type":"Unigram""# },
+        BadTokenizer("score that is out of range") { $0.vocabulary = #"[["a",1e999]]"# },
+        BadTokenizer("not a list of a piece and its score") { $0.vocabulary = #"[["a"]]"# },
+        BadTokenizer("not a list of a piece and its score") { $0.vocabulary = #"[["a",1,2]]"# },
+        BadTokenizer("model.vocab[1] is not a list") { $0.vocabulary = #"[["a",0],3]"# },
+        BadTokenizer("occurs twice") { $0.vocabulary = #"[["a",0],["a",1]]"# },
+        BadTokenizer("model.unk_id") {
+            $0.model = #""type":"Unigram","unk_id":1"#
+            $0.vocabulary = #"[["a",0]]"#
+        },
+        BadTokenizer("piece 0 is too long") {
+            $0.model = #""type":"Unigram""#
+            $0.vocabulary = #"[[""# + String(repeating: "x", count: 1025) + #"",0]]"#
+        },
         BadTokenizer("model.dropout") { $0.model = #""type":"BPE","dropout":0.1"# },
         BadTokenizer("model.end_of_word_suffix") { $0.model = #""type":"BPE","end_of_word_suffix":"</w>""# },
         BadTokenizer("model.novelty") { $0.model = #""type":"BPE","novelty":1"# },
@@ -88,15 +103,22 @@ struct BadTokenizer: Sendable, CustomTestStringConvertible {
     ]
 
     static let pipelines: [BadTokenizer] = [
-        BadTokenizer(#"normalizer.type "NFC""#) { $0.normalizer = #"{"type":"NFC"}"# },
-        BadTokenizer(#"normalizers[0].type "NFC""#) {
-            $0.normalizer = #"{"type":"Sequence","normalizers":[{"type":"NFC"}]}"#
+        BadTokenizer(#"normalizer.type "Precompiled""#) { $0.normalizer = #"{"type":"Precompiled"}"# },
+        BadTokenizer(#"normalizers[0].type "Precompiled""#) {
+            $0.normalizer = #"{"type":"Sequence","normalizers":[{"type":"Precompiled"}]}"#
         },
-        BadTokenizer(#"pre_tokenizer.type "BertPreTokenizer""#) { $0.preTokenizer = #"{"type":"BertPreTokenizer"}"# },
-        BadTokenizer("pre_tokenizer does not end with") { $0.preTokenizer = "null" },
-        BadTokenizer("pre_tokenizer does not end with") {
-            $0.preTokenizer = #"{"type":"Sequence","pretokenizers":[\#(byteLevel),\#(byteLevel)]}"#
+        BadTokenizer("normalizer.strip_left") { $0.normalizer = #"{"type":"Strip","strip_right":true}"# },
+        BadTokenizer("normalizer.prepend") { $0.normalizer = #"{"type":"Prepend"}"# },
+        BadTokenizer("normalizer.content") { $0.normalizer = #"{"type":"Replace","pattern":{"String":"a"}}"# },
+        BadTokenizer(#"pre_tokenizer.type "UnicodeScripts""#) { $0.preTokenizer = #"{"type":"UnicodeScripts"}"# },
+        BadTokenizer("pre_tokenizer.prepend_scheme") {
+            $0.preTokenizer = #"{"type":"Metaspace","replacement":"_","prepend_scheme":"last"}"#
         },
+        BadTokenizer("contradicts prepend_scheme") {
+            $0.preTokenizer =
+                #"{"type":"Metaspace","replacement":"_","prepend_scheme":"first","add_prefix_space":false}"#
+        },
+        BadTokenizer("expected one character") { $0.preTokenizer = #"{"type":"Metaspace","replacement":"__"}"# },
         BadTokenizer("pre_tokenizer.add_prefix_space") { $0.preTokenizer = #"{"type":"ByteLevel"}"# },
         BadTokenizer("pre_tokenizer.novelty = 1") {
             $0.preTokenizer = #"{"type":"ByteLevel","add_prefix_space":false,"novelty":1}"#
@@ -109,20 +131,27 @@ struct BadTokenizer: Sendable, CustomTestStringConvertible {
         BadTokenizer("exactly one of Regex and String") { $0.preTokenizer = split("{}") },
         BadTokenizer("is not valid") { $0.preTokenizer = split(#"{"Regex":"a("}"#) },
         BadTokenizer("is not valid") { $0.preTokenizer = split(#"{"Regex":"\\p{NoSuchScript}"}"#) },
-        BadTokenizer("the anchor") { $0.preTokenizer = split(#"{"Regex":"^a"}"#) },
         BadTokenizer("a class inside a class") { $0.preTokenizer = split(#"{"Regex":"[a[b]]"}"#) },
         BadTokenizer("an intersection of classes") { $0.preTokenizer = split(#"{"Regex":"[a&&b]"}"#) },
         BadTokenizer(#"\h"#) { $0.preTokenizer = split(#"{"Regex":"\\h"}"#) },
         BadTokenizer("a group of another kind") { $0.preTokenizer = split(#"{"Regex":"(?m:a)"}"#) },
         BadTokenizer("{n}+") { $0.preTokenizer = split(#"{"Regex":"a{2}+"}"#) },
-        BadTokenizer(#"post_processor.type "BertProcessing""#) { $0.postProcessor = #"{"type":"BertProcessing"}"# },
+        BadTokenizer(#"post_processor.type "Wrapping""#) { $0.postProcessor = #"{"type":"Wrapping"}"# },
+        BadTokenizer("post_processor.cls") { $0.postProcessor = #"{"type":"BertProcessing"}"# },
+        BadTokenizer("post_processor.sep is not") {
+            $0.postProcessor = #"{"type":"BertProcessing","cls":["<x>",6],"sep":["<y>",7]}"#
+        },
         BadTokenizer("not in special_tokens") { $0.postProcessor = template(#"{"SpecialToken":{"id":"<y>"}}"#) },
         BadTokenizer("an id that no token has") { $0.postProcessor = template(#"{"SpecialToken":{"id":"<x>"}}"#, 7) },
         BadTokenizer("exactly once") { $0.postProcessor = template(#"{"Sequence":{"id":"A"}}"#) },
         BadTokenizer(#"is not "A""#) { $0.postProcessor = template(#"{"Sequence":{"id":"B"}}"#) },
-        BadTokenizer("decoder is missing") { $0.decoder = "null" },
-        BadTokenizer(#"decoder.type "Metaspace""#) { $0.decoder = #"{"type":"Metaspace"}"# },
-        BadTokenizer("with 0 decoders") { $0.decoder = #"{"type":"Sequence","decoders":[]}"# },
+        BadTokenizer(#"decoder.type "WordPiece""#) { $0.decoder = #"{"type":"WordPiece"}"# },
+        BadTokenizer(#"decoders[0].type "CTC""#) {
+            $0.decoder = #"{"type":"Sequence","decoders":[{"type":"CTC"}]}"#
+        },
+        BadTokenizer("out of range") {
+            $0.decoder = #"{"type":"Strip","content":" ","start":-1,"stop":0}"#
+        },
         BadTokenizer(#"the key "novelty""#) { $0.more = #","novelty":1"# },
         BadTokenizer("duplicate key") { $0.more = #","decoder":null"# },
         BadTokenizer("invalid JSON") { $0.more = "}" },

@@ -43,6 +43,15 @@ import Text
         #expect(try pieces("aa11aa", try tokenizer(step + "," + Self.plain)) == ["a", "a", "11", "a", "a"])
     }
 
+    /// Anchors are those of lines; DeepSeek-V2 cuts white space at the end off.
+    @Test func cutsAtLineEnds() throws {
+        let ends = try WholePieceTokenizer(pattern: #"\s+$"#)
+        #expect(
+            try ends.pieces("a b  \nc  ").map { String(decoding: $0, as: UTF8.self) } == ["a b", "  ", "\nc", "  "])
+        let starts = try WholePieceTokenizer(pattern: "^b")
+        #expect(try starts.pieces("bb\nb").map { String(decoding: $0, as: UTF8.self) } == ["b", "b\n", "b"])
+    }
+
     @Test func cutsDigits() throws {
         let runs = try tokenizer(#"{"type":"Digits","individual_digits":false},"# + Self.plain)
         #expect(try pieces("aa11a", runs) == ["aa", "11", "a"])
