@@ -48,11 +48,13 @@ let package = Package(
         systemLibrary("CCrypto", pkgConfig: "libcrypto", apt: "libssl-dev", brew: "openssl@3"),
         systemLibrary("CPCRE2", pkgConfig: "libpcre2-8", apt: "libpcre2-dev", brew: "pcre2"),
         systemLibrary("CHDF5Library", pkgConfig: "hdf5", apt: "libhdf5-dev", brew: "hdf5"),
+        systemLibrary("CEditLine", pkgConfig: "libedit", apt: "libedit-dev", brew: "libedit"),
         systemLibrary("COpenBLAS", pkgConfig: "openblas", apt: "libopenblas-dev", brew: "openblas"),
         .target(
             name: "CSystem", cSettings: cSettings,
             linkerSettings: [.linkedLibrary("uring", .when(platforms: [.linux]))]),
         .target(name: "CKernels", cSettings: cSettings),
+        .target(name: "CLineEditor", dependencies: ["CEditLine"], cSettings: cSettings),
         .target(name: "CHDF5", dependencies: ["CHDF5Library"], cSettings: cSettings),
         .target(
             name: "CExpTierFilter", dependencies: ["CKernels"], cSettings: cSettings,
@@ -69,7 +71,7 @@ let package = Package(
         executable("Convert", ["Checkpoint", "StoreWriter", "Inference", "Text", "CSystem"]),
         executable("Quantize", ["StoreWriter"]),
         executable("Verify", ["LayerStore", "CKernels", "CSystem"]),
-        executable("Run", ["Inference", "Text", "CKernels", "CSystem"]),
+        executable("Run", ["Inference", "Text", "CKernels", "CSystem", "CLineEditor"]),
 
         .target(
             name: "TestSupport", dependencies: ["TensorCore"], path: "Tests/TestSupport", swiftSettings: swiftSettings),

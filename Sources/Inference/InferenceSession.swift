@@ -12,6 +12,7 @@ public final class InferenceSession {
     private let prefetcher: Prefetcher
     private let runner: PassRunner
     private let lookup: EmbeddingLookup
+    private let cache: KeyValueCache
     private let scores: HeadScores?
     /// Positions there are and positions there is room for, per sequence.
     private var positions: [Int]
@@ -19,6 +20,8 @@ public final class InferenceSession {
     /// The row of the logits buffer that each sequence's last logits are in.
     private var logitsRows: [Int]
     private var passes = 0
+    /// The most positions that the only sequence had since it was empty.
+    private var reached = 0
 
     /// Prepares the plan, the memory and the threads. Throws `.limit` for a budget or context out of bounds, `.usage`
     /// for impossible options, and what reading the store throws.
@@ -52,11 +55,11 @@ public final class InferenceSession {
             ? try HeadScores(vocabulary: config.vocabularySize, columns: memory.columns) : nil
         let vectors = try ResidentVectors(plan, kernels: kernels)
         let activations = try Activations(widths: plan.widths, columns: memory.columns)
-        let cache = try KeyValueCache(
+        cache = try KeyValueCache(
             plan.keyValues, sequences: sequences, type: session.options.keyValueType, kernels: kernels)
         let angles = try RopeAngles(
             config.ropes,
-            sequences.map { sequence in config.ropes.map { Rope($0, promptLength: sequence.promptTokens) } },
+            sequences.map { sequence in config.ropes.map { Rope($0, promptLength: session.workload.ropeLength(sequence)) } },
             columns: memory.columns)
         let workers = try InferenceSession.workers(setup)
         prefetcher = try setup.prefetcher()
@@ -128,10 +131,25 @@ public final class InferenceSession {
                 logitsRows[feed.sequence] = row
                 row += 1
             }
+            // In a chat the head is part of what was read ahead: a pass that does not need it uses it all the same.
+            if wanted.isEmpty, setup.session.workload.isChat { wanted = [columns.count - 1] }
             let head = wanted.isEmpty ? nil : PassRunner.HeadUse.logits(columns: wanted, firstRow: firstRow)
             guard try run(tokens, columns, head: head, shouldStop: shouldStop) else { return false }
         }
         return true
+    }
+
+    /// Positions that the only sequence has, and that it has room for.
+    public var position: Int { positions[0] }
+    public var capacity: Int { capacities[0] }
+
+    /// Takes the last tokens of a chat's sequence back, so that it goes on behind `position`; where the keys and values
+    /// of a sliding window are gone, all of them. What comes next gives the same logits as without the tokens taken back.
+    public func rewind(to position: Int) {
+        let kept = min(position, positions[0])
+        reached = max(reached, positions[0])
+        positions[0] = cache.keeps(position: kept, reached: reached) ? kept : 0
+        if positions[0] == 0 { reached = 0 }
     }
 
     /// Takes the whole prompt of the only sequence. As `feed`.

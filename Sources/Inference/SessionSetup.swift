@@ -46,6 +46,7 @@ struct SessionSetup {
         if workload.isScoring {
             return [PassSchedule(includesHead: true, count: dividedUp(workload.promptTokens, by: memory.columns))]
         }
+        if workload.isChat { return [PassSchedule(includesHead: true, count: Int.max >> 1)] }
         let prompts = PassDivision(counts: workload.sequences.map(\.promptTokens), columns: memory.columns).schedule
         // As many as there may be: sequences that end early make it fewer.
         let perStep = dividedUp(max(1, workload.sequences.count), by: memory.columns)

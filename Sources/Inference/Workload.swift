@@ -4,6 +4,8 @@ public enum Workload: Sendable {
     case generate([SequenceDemand])
     /// Log-probabilities of a text of so many tokens.
     case score(tokens: Int)
+    /// One sequence of at most so many positions that takes turns: prompts of any length, tokens one by one, steps back.
+    case chat(positions: Int)
 
     /// One prompt, then at most so many tokens.
     public static func generate(promptTokens: Int, newTokens: Int) -> Workload {
@@ -43,15 +45,28 @@ extension Workload {
         switch self {
         case .generate(let sequences): sequences
         case .score(let tokens): [SequenceDemand(promptTokens: tokens, newTokens: 0)]
+        case .chat(let positions):
+            // What comes in one piece is not known: memory is divided for prompts of half the context, or a full pass.
+            [
+                SequenceDemand(
+                    promptTokens: Workload.chatPrompt(positions),
+                    newTokens: positions - Workload.chatPrompt(positions) + 1)
+            ]
         }
     }
 
-    var isScoring: Bool {
-        switch self {
-        case .generate: false
-        case .score: true
-        }
+    private static func chatPrompt(_ positions: Int) -> Int {
+        min(MemoryPlan.mostColumns, max(1, positions / 2))
     }
+
+    var isScoring: Bool { if case .score = self { true } else { false } }
+
+    /// Whether passes come as they come, so that none may leave the head out: what is read ahead is settled before.
+    var isChat: Bool { if case .chat = self { true } else { false } }
+
+    /// The length that a sequence's rotary frequencies are chosen by: its prompt's, or all positions of a chat, since
+    /// what earlier turns left in the KV cache stays.
+    func ropeLength(_ sequence: SequenceDemand) -> Int { isChat ? sequence.positions : sequence.promptTokens }
 
     /// Tokens known at the start, of all sequences.
     var promptTokens: Int { sequences.reduce(0) { $0 + $1.promptTokens } }

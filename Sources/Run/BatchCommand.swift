@@ -84,7 +84,7 @@ struct BatchCommand: ToolCommand {
         let model = try StoredModel(try Store(path: store, in: RealFileSystem()))
         let text = try ModelText(model.store)
         let prompts = try BatchInput(encoder: PromptEncoder(model: model, text: text)).prompts(of: input)
-        let answers = try BatchOutput(output, replaces: force)
+        let answers = try OutputFile(output, replaces: force)
         try sampling.check(vocabulary: model.config.vocabularySize, hasText: text != nil)
         let defaults = try GenerationDefaults(model.store, vocabulary: model.config.vocabularySize)
         let settings = sampling.settings(defaults: defaults.sampling)

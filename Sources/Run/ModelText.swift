@@ -24,14 +24,16 @@ struct ModelText {
 
     /// A conversation as the model expects it. Throws `.usage` without a template, `.malformed` for a template that
     /// is not valid or refuses the conversation.
-    func chatPrompt(_ messages: [ChatMessage]) throws(LaminaError) -> [Int] {
-        guard let templateText = try chat.text() else {
+    func chatPrompt(_ messages: [JSONValue], tools: JSONValue? = nil) throws(LaminaError) -> [Int] {
+        guard let templateText = try chat.text(hasTools: tools != nil) else {
             throw LaminaError(.usage, "--chat", "this store has no chat template", hint: "use --raw")
         }
         let text: String
         do throws(LaminaError) {
             let template = try ChatTemplate(template: templateText)
-            text = try template.render(messages, addGenerationPrompt: true, variables: chat.specialTokens)
+            var variables = chat.specialTokens
+            if let tools { variables.members.append(("tools", tools)) }
+            text = try template.render(messages: messages, addGenerationPrompt: true, variables: variables)
         } catch {
             throw error.about("chat template in " + store.location(of: "side"))
         }

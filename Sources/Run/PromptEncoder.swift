@@ -17,9 +17,13 @@ struct PromptEncoder {
     /// A conversation to answer. Throws `.usage` for an empty last message, a store without a tokenizer or a template;
     /// `.malformed` for an unknown template.
     func ids(_ messages: [ChatMessage]) throws(LaminaError) -> [Int] {
-        let text = try tokenizing()
         guard messages.last?.content.isEmpty == false else { throw PromptEncoder.empty }
-        return try known(try text.chatPrompt(messages))
+        return try ids(messages: messages.map(\.json))
+    }
+
+    /// The same for messages as JSON objects, and tools that the model may call.
+    func ids(messages: [JSONValue], tools: JSONValue? = nil) throws(LaminaError) -> [Int] {
+        try known(try tokenizing().chatPrompt(messages, tools: tools))
     }
 
     private static let empty = LaminaError(.usage, "", "the prompt is empty")

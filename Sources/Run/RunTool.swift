@@ -19,6 +19,7 @@ struct RunTool: ParsableCommand {
             Examples:
               lamina-run smollm2.lamina --prompt "The capital of France is"
               lamina-run smollm2.lamina --chat --prompt "What is a layer store?" --memory 512MiB
+              lamina-run chat smollm2.lamina
               lamina-run plan llama.lamina --memory 4GiB
               lamina-run batch llama.lamina --input prompts.jsonl --output answers.jsonl
               lamina-run logits smollm2.lamina --ids 504,2849 --json
@@ -27,7 +28,7 @@ struct RunTool: ParsableCommand {
             """,
         version: versionText(tool: "lamina-run", libraries: [("pcre2", patternLibraryVersion)]),
         subcommands: [
-            GenerateCommand.self, BatchCommand.self, PlanCommand.self, LogitsCommand.self, TokenizeCommand.self,
+            GenerateCommand.self, ChatCommand.self, BatchCommand.self, PlanCommand.self, LogitsCommand.self, TokenizeCommand.self,
             DetokenizeCommand.self, RenderCommand.self,
         ],
         defaultSubcommand: GenerateCommand.self)

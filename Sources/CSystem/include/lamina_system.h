@@ -72,5 +72,11 @@ uint64_t lamina_random_bits(void);
 void lamina_catch_signals(void);
 // The first signal caught, 0 if none.
 int lamina_caught_signal(void);
+// Leaves signals to the system again: they end the program.
+void lamina_release_signals(void);
+// Forgets it: the next one is the first again.
+void lamina_forget_signal(void);
+// Whether a system call that waits ends with EINTR when a signal is caught (false at first: it goes on).
+void lamina_signals_interrupt(bool interrupt);
 
 #endif

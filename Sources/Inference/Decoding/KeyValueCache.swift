@@ -96,6 +96,17 @@ final class KeyValueCache: @unchecked Sendable {
         return (start, shape.isLatent ? nil : start + extent.blocks * bytes.keys, extent.blocks)
     }
 
+    /// Whether the first sequence, which has had `reached` positions, still has all that the one behind `position` can
+    /// attend to: rings of windows put later positions in the place of earlier ones.
+    func keeps(position: Int, reached: Int) -> Bool {
+        zip(shapes, extents[0]).allSatisfy { shape, extent in
+            guard let window = shape.window else { return true }
+            let size = Int(LAMINA_KV_BLOCK)
+            let oldest = max(0, (reached - 1) / size - extent.blocks + 1) * size
+            return max(0, position - window + 1) >= oldest
+        }
+    }
+
     /// Stores one head's key and value of one position.
     func store(
         sequence: Int, layer: Int, head: Int, position: Int, key: UnsafePointer<Float>, value: UnsafePointer<Float>?

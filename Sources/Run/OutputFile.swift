@@ -2,9 +2,9 @@ import CSystem
 import CommandLineSupport
 import TensorCore
 
-/// Where a batch's answers go: a file beside its final place, which it takes when all is written and durable, or
+/// Where results go: a file beside its final place, which it takes when all is written and durable, or
 /// standard output.
-final class BatchOutput {
+final class OutputFile {
     private let path: String
     private let folder: String
     private let replaces: Bool
@@ -26,7 +26,7 @@ final class BatchOutput {
             return
         }
         guard !name.isEmpty else { throw LaminaError(.cannotCreate, path, "not the name of a file") }
-        try BatchOutput.check(path, replaces: replaces)
+        try OutputFile.check(path, replaces: replaces)
         let token = String(lamina_random_bits(), radix: 36)
         do throws(LaminaError) {
             file = try OpenFile("\(folder)/.\(name).\(token).tmp", [.createNew, .noFollow], in: RealFileSystem())
@@ -56,7 +56,7 @@ final class BatchOutput {
         try Array(text.utf8).withBytes { (bytes) throws(LaminaError) in try file.write(bytes, at: 0) }
         try file.sync()
         try file.closeReportingErrors()
-        try BatchOutput.check(path, replaces: replaces)
+        try OutputFile.check(path, replaces: replaces)
         try file.fileSystem.moveFile(file.path, to: path)
         isPublished = true
         try file.fileSystem.syncDirectory(folder)
