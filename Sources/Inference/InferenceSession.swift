@@ -59,7 +59,9 @@ public final class InferenceSession {
             plan.keyValues, sequences: sequences, type: session.options.keyValueType, kernels: kernels)
         let angles = try RopeAngles(
             config.ropes,
-            sequences.map { sequence in config.ropes.map { Rope($0, promptLength: session.workload.ropeLength(sequence)) } },
+            sequences.map { sequence in
+                config.ropes.map { Rope($0, promptLength: session.workload.ropeLength(sequence)) }
+            },
             columns: memory.columns)
         let workers = try InferenceSession.workers(setup)
         prefetcher = try setup.prefetcher()

@@ -28,7 +28,8 @@ struct RunTool: ParsableCommand {
             """,
         version: versionText(tool: "lamina-run", libraries: [("pcre2", patternLibraryVersion)]),
         subcommands: [
-            GenerateCommand.self, ChatCommand.self, BatchCommand.self, PlanCommand.self, LogitsCommand.self, TokenizeCommand.self,
+            GenerateCommand.self, ChatCommand.self, BatchCommand.self, PlanCommand.self, LogitsCommand.self,
+            TokenizeCommand.self,
             DetokenizeCommand.self, RenderCommand.self,
         ],
         defaultSubcommand: GenerateCommand.self)

@@ -88,6 +88,36 @@ import Testing
         }
     }
 
+    /// A chat that goes back and on is as one that went there at once.
+    @Test(arguments: Fixtures.models("")) func whatIsTakenBackLeavesNoTrace(_ name: String) throws {
+        try Fixtures.withScratchFolder { folder in
+            let store = try makeStore(Fixtures.path("models/" + name), in: folder, ["--chunk-bytes", "4K"])
+            let model = try StoredModel(Store(path: store, in: RealFileSystem()))
+            func chat() throws -> InferenceSession {
+                try InferenceSession(
+                    model, workload: .chat(positions: 48), options: SessionOptions(threads: 2, readMode: .buffered),
+                    kernels: try #require(lamina_kernels_for(LAMINA_ISA_PORTABLE)), used: 0)
+            }
+            func logits(_ session: InferenceSession) throws -> [UInt32] {
+                try session.withLogits { $0.map(\.bitPattern) }
+            }
+            let (prompt, other) = (Self.prompts[0], Self.prompts[2])
+            let session = try chat()
+            #expect(try session.prefill(prompt) && session.advance(3) && session.position == 30)
+            for kept in [27, 12, 0] {
+                session.rewind(to: kept)
+                // A window's ring may have lost what is needed; then the whole conversation is fed again.
+                #expect(session.position == kept || session.position == 0)
+                let tokens = Array(prompt[..<kept]) + other
+                #expect(try session.prefill(Array(tokens[session.position...])))
+                let fresh = try chat()
+                #expect(try fresh.prefill(tokens))
+                #expect(try logits(session) == logits(fresh), "\(kept) kept")
+            }
+            #expect(throws: LaminaError.self) { try session.prefill(prompt + prompt) }
+        }
+    }
+
     @Test(arguments: Fixtures.models("")) func keysAndValuesOfFewerBits(_ name: String) throws {
         try Fixtures.withScratchFolder { folder in
             let store = try makeStore(Fixtures.path("models/" + name), in: folder, ["--chunk-bytes", "4K"])

@@ -33,7 +33,9 @@ import Testing
                     let budget = [0, fixture.passBytes / 4, fixture.passBytes][(slots + cacheSlots) % 3]
                     let sizes = fixture.requests.map { $0.expert == nil ? $0.byteCount : 0 }
                     let residents = try Residents(sizes: sizes, budget: budget)
-                    let cache = cacheSlots > 0 ? try ExpertCache(fixture.experts, slots: ExpertSlots(perLayer: cacheSlots)) : nil
+                    let cache =
+                        cacheSlots > 0
+                        ? try ExpertCache(fixture.experts, slots: ExpertSlots(perLayer: cacheSlots)) : nil
                     let prefetcher = try fixture.prefetcher(
                         [passes(2, head: false), passes(4)], slots: slots,
                         options: ReaderOptions(mode: mode, depth: 1 + slots % 4), residents: residents, cache: cache)
@@ -209,7 +211,8 @@ import Testing
             for cacheSlots in [0, 9] {
                 let prefetcher = try fixture.prefetcher(
                     [passes(2)], slots: 64,
-                    cache: cacheSlots > 0 ? try ExpertCache(fixture.experts, slots: ExpertSlots(perLayer: cacheSlots)) : nil)
+                    cache: cacheSlots > 0
+                        ? try ExpertCache(fixture.experts, slots: ExpertSlots(perLayer: cacheSlots)) : nil)
                 defer { prefetcher.stop() }
                 var waited = 0.0
                 for layer in fixture.experts.layers {
@@ -285,7 +288,9 @@ import Testing
             for round in 0..<40 {
                 let prefetcher = try fixture.prefetcher(
                     [passes(1_000_000)], slots: 1 + round % 7, options: ReaderOptions(mode: mode),
-                    cache: round % 3 == 0 ? nil : try ExpertCache(fixture.experts, slots: ExpertSlots(perLayer: round % 3, layersWithMore: 1)))
+                    cache: round % 3 == 0
+                        ? nil
+                        : try ExpertCache(fixture.experts, slots: ExpertSlots(perLayer: round % 3, layersWithMore: 1)))
                 defer { prefetcher.stop() }
                 let consumer = try PassConsumer(fixture, prefetcher, threads: 1 + round % 2)
                 let thread = JoinableThread {

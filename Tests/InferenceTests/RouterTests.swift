@@ -45,7 +45,8 @@ import Testing
         let best = choice(routing(6, 2, groups: .byMaximum(count: 2, kept: 1)), [products])
         #expect(best.map(\.expert) == [0, 1])
         let two = choice(
-            routing(6, 2, groups: .byTopTwo(count: 2, kept: 1), scores: .sigmoid), [products], bias: [0, -1, -1, 0, 0, 0])
+            routing(6, 2, groups: .byTopTwo(count: 2, kept: 1), scores: .sigmoid), [products],
+            bias: [0, -1, -1, 0, 0, 0])
         #expect(two.map(\.expert) == [3, 4])
     }
 

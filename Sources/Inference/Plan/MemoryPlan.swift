@@ -122,7 +122,8 @@ struct MemoryPlan: Sendable, Equatable {
         residentBytes = keepsDecoded ? demand.decodedPassBytes : passes > 1 ? min(left, demand.passBytes) : 0
         left -= residentBytes
         // What every pass needs first, then what some need.
-        (expertSlots, expertBytes) = keepsDecoded || passes == 1 ? (ExpertSlots(), 0) : MemoryPlan.experts(demand, left: left)
+        (expertSlots, expertBytes) =
+            keepsDecoded || passes == 1 ? (ExpertSlots(), 0) : MemoryPlan.experts(demand, left: left)
         left -= expertBytes
         embeddingBytes = isAllResident ? min(left, demand.embeddingBytes) : 0
         totalBytes = budget - spare - left + embeddingBytes

@@ -37,7 +37,7 @@ struct ChatLoop {
         while let line = try nextLine() {
             do throws(LaminaError) {
                 guard try handle(ChatRequest(line)) else { return }
-            } catch where error.isAboutTheConversation {
+            } catch  where error.isAboutTheConversation {
                 // The next line may do better. Over a pipe nobody would see that a line went without an answer.
                 guard reader.isInteractive else { throw error }
                 Console.note("\(error)\n")
@@ -161,7 +161,8 @@ extension ChatAnswer {
 extension ChatEngine {
     /// What ended an answer that came to its limit.
     fileprivate func reasonOfLength(limit: Int) -> String {
-        session.position + 1 >= session.capacity ? "the end of the context; /reset begins anew" : "--max-tokens \(limit)"
+        session.position + 1 >= session.capacity
+            ? "the end of the context; /reset begins anew" : "--max-tokens \(limit)"
     }
 }
 
