@@ -20,28 +20,25 @@ struct TemplateOptions: ParsableArguments {
 
     /// What the files say. Throws `.usage`, `.missing`, `.io` or `.malformed`.
     func load() throws(LaminaError) -> (source: ChatTemplateSource, place: String) {
-        let fileSystem = RealFileSystem()
-        let folder: String
+        let folder: TextFolder
         switch (store, self.folder, template) {
         case (nil, nil, let file?):
-            let bytes = try fileSystem.readWhole(file, limit: ChatTemplateSource.maximumFileBytes)
+            let bytes = try RealFileSystem().readWhole(file, limit: ChatTemplateSource.maximumFileBytes)
             return (try ChatTemplateSource(tokenizerConfig: nil, jinja: bytes, folder: file), file)
-        case (let store?, nil, nil): folder = store + "/side"
-        case (nil, let given?, nil): folder = given
+        case (let store?, nil, nil): folder = try TextFolder(store: store)
+        case (nil, let given?, nil): folder = TextFolder(folder: given)
         default:
             throw LaminaError(
                 .usage, "", "give one of a layer store, --tokenizer DIR and --template FILE",
                 found: store == nil && self.folder == nil ? "none" : "several")
         }
-        let source = try ChatTemplateSource(folder: folder) { (name, limit) throws(LaminaError) in
-            let path = folder + "/" + name
-            return try fileSystem.exists(path) ? try fileSystem.readWhole(path, limit: limit) : nil
-        }
+        let source = try ChatTemplateSource(folder: folder.path, read: folder.read)
         guard source.hasTemplate else {
             throw LaminaError(
-                .missing, folder, "no chat template", expected: "chat_template.jinja, or chat_template in a JSON file")
+                .missing, folder.path, "no chat template",
+                expected: "chat_template.jinja, or chat_template in a JSON file")
         }
-        return (source, folder)
+        return (source, folder.path)
     }
 }
 

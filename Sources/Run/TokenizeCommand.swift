@@ -15,26 +15,21 @@ struct TokenizerOptions: ParsableArguments {
 
     /// Loads the tokenizer. Throws `.usage`, `.missing`, `.io` or `.malformed`.
     func load() throws(LaminaError) -> Tokenizer {
-        let path: String
+        let place: TextFolder
         switch (store, folder) {
-        case (let store?, nil): path = store + "/side"
-        case (nil, let folder?): path = folder
+        case (let store?, nil): place = try TextFolder(store: store)
+        case (nil, let folder?): place = TextFolder(folder: folder)
         default:
             throw LaminaError(
                 .usage, "--tokenizer", "give either a layer store or --tokenizer DIR",
                 found: store == nil ? "neither" : "both")
         }
-        let tokenizer = try Tokenizer(folder: path) { (name) throws(LaminaError) in
-            do throws(LaminaError) {
-                return try RealFileSystem().readWhole(path + "/" + name, limit: Tokenizer.maximumFileBytes)
-            } catch {
-                guard error.kind == .missing else { throw error }
-                return nil
-            }
+        let tokenizer = try Tokenizer(folder: place.path) { (name) throws(LaminaError) in
+            try place.read(name, limit: Tokenizer.maximumFileBytes)
         }
         guard let tokenizer else {
             throw LaminaError(
-                .missing, path, "no tokenizer", expected: "tokenizer.json, tokenizer.model or qwen.tiktoken")
+                .missing, place.path, "no tokenizer", expected: "tokenizer.json, tokenizer.model or qwen.tiktoken")
         }
         return tokenizer
     }

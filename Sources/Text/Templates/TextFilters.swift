@@ -39,17 +39,24 @@ extension TemplateInterpreter {
         _ filter: TemplateFilter, _ value: TemplateValue, _ arguments: CallArguments
     ) throws(TemplateFailure) -> TemplateValue? {
         switch filter {
-        case .safe: return try string(try text(of: value), isMarkup: true)
+        case .safe:
+            try arguments.requireNone("safe")
+            return try string(try text(of: value), isMarkup: true)
         case .e, .escape:
+            try arguments.requireNone(filter.rawValue)
             let text = try soft(value)
             return try string(text.markup, isMarkup: true)
         case .forceescape:
+            try arguments.requireNone("forceescape")
             return try string(PythonText.escapedForHTML(try text(of: value)), isMarkup: true)
         case .striptags:
+            try arguments.requireNone("striptags")
             let text = TemplateInterpreter.withoutTags(try text(of: value))
             let line = TemplateInterpreter.words(text, most: .max).joined(by: [" "])
             return try string(TemplateInterpreter.unescaped(line))
-        case .urlencode: return try urlEncoded(value)
+        case .urlencode:
+            try arguments.requireNone("urlencode")
+            return try urlEncoded(value)
         default: return nil
         }
     }
