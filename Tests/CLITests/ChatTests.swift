@@ -50,13 +50,16 @@ import Testing
     }
 
     /// Every command that reads a store's text files compares their digests.
-    @Test(arguments: ["tokenizer.json", "tokenizer_config.json"]) func damagedTextFilesAreRefused(_ name: String) throws {
+    @Test(arguments: ["tokenizer.json", "tokenizer_config.json"]) func damagedTextFilesAreRefused(_ name: String) throws
+    {
         try withTextStore { store, _ in
             let url = URL(fileURLWithPath: store + "/side/" + name)
             try (try Data(contentsOf: url) + Data(" ".utf8)).write(to: url)
             var commands = [["chat", store], ["generate", store, "-p", "x"], ["render", store]]
             if name == "tokenizer.json" {
-                commands = [["chat", store], ["generate", store, "-p", "x"], ["tokenize", store], ["detokenize", store]]
+                commands = [
+                    ["chat", store], ["generate", store, "-p", "x"], ["tokenize", store], ["detokenize", store],
+                ]
             }
             for command in commands {
                 let result = try Tool.run("run", command, input: "[]\n")
