@@ -13,6 +13,12 @@ import Text
         #expect(try template.render([], addGenerationPrompt: false, now: now) == expected)
     }
 
+    @Test func whatIsNoDirectiveStandsForItself() throws {
+        let template = try ChatTemplate(template: "{{ strftime_now('%} % x %Q %-Q %d%') }}")
+        let now = try #require(LocalTime("2024-07-26T12:00:00"))
+        #expect(try template.render([], addGenerationPrompt: false, now: now) == "%} % x %Q %-Q 26%")
+    }
+
     @Test(arguments: [
         "", "2023-02-29", "2024-13-01", "2024-1-01", "2024-01-01T24:00:00", "2024-01-01 10:00:00", "+024-01-01",
     ])

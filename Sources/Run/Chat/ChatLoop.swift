@@ -94,7 +94,6 @@ struct ChatLoop {
 
     /// Adds a message and the model's answer. A message that cannot be answered is taken back.
     private mutating func answer(role: String, _ text: String) throws(LaminaError) {
-        lamina_forget_signal()
         conversation.append(role: role, text)
         let found: ChatAnswer?
         do throws(LaminaError) {

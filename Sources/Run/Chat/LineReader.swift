@@ -33,12 +33,13 @@ final class LineReader {
     /// The next line without its line feed. A signal other than Ctrl-C at a terminal ends the program. Throws `.io`,
     /// `.malformed` for bytes that are not UTF-8, `.limit` for a line too long.
     func next() throws(LaminaError) -> Line {
+        // What was caught before belongs to the answer before.
+        lamina_forget_signal()
         guard let editor else {
             lamina_release_signals()
             defer { lamina_catch_signals() }
             return try input.next().map { (line) throws(LaminaError) in .text(try line.text()) } ?? .end
         }
-        lamina_forget_signal()
         lamina_signals_interrupt(true)
         defer { lamina_signals_interrupt(false) }
         var start: UnsafePointer<CChar>?
@@ -50,16 +51,23 @@ final class LineReader {
                 throw LaminaError(.malformed, "standard input", "not UTF-8")
             }
             remember(text, editor)
+            // A Ctrl-C that came just before the wait for keys has not ended it, and must not end the answer.
+            leaveIfTold()
             return .text(text)
         case LAMINA_LINE_END: return .end
         case LAMINA_LINE_INTERRUPTED:
-            let signal = lamina_caught_signal()
-            lamina_forget_signal()
-            if signal != SIGINT, signal != 0 { CommandLineTool.exitForSignal(signal) }
+            leaveIfTold()
             return .interrupted
         default:
             throw LaminaError(.io, "standard input", "cannot read: \(SystemError(code: errno).text)")
         }
+    }
+
+    /// Forgets a Ctrl-C; any other signal ends the program.
+    private func leaveIfTold() {
+        let signal = lamina_caught_signal()
+        lamina_forget_signal()
+        if signal != SIGINT, signal != 0 { CommandLineTool.exitForSignal(signal) }
     }
 
     private func remember(_ line: String, _ editor: OpaquePointer) {

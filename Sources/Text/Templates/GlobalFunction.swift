@@ -65,6 +65,7 @@ extension TemplateInterpreter {
         if case .dictionary(let dictionary)? = arguments.positional.first {
             members = dictionary.members
         } else if let pairs = arguments.positional.first {
+            if case .undefined(let undefined) = pairs { throw undefined.failure }
             for pair in try elements(of: pairs) {
                 let parts = try elements(of: pair)
                 guard parts.count == 2 else {

@@ -96,7 +96,7 @@ extension LocalTime {
     ]
 
     /// The time as `strftime` writes it in the C locale, with glibc's flags `-`, `_`, `0`, `^` and `#`. Throws for a
-    /// directive that there is not.
+    /// format that is too long.
     func formatted(_ format: Scalars) throws(TemplateFailure) -> Scalars {
         guard format.count <= LocalTime.maximumFormat else {
             throw .limit("the format of a time is longer than \(LocalTime.maximumFormat) characters")
@@ -116,8 +116,9 @@ extension LocalTime {
                 index += 1
             }
             guard index < format.count, let text = directive(format[index], flags) else {
-                let shown = index < format.count ? String(format[index]) : ""
-                throw TemplateFailure("a time has no directive '%\(shown)'")
+                // What is no directive stands for itself, as glibc has it.
+                result += ["%"] + flags
+                continue
             }
             index += 1
             result += Scalars(flags.contains("^") ? text.uppercased() : text)
