@@ -51,7 +51,8 @@ import Testing
     }
 
     @Test func sizesThatCannotBeAddressedAreRefused() {
-        let shape = KeyValueShape(heads: 1 << 20, keyDimension: 1 << 16, valueDimension: 1, isLatent: false, window: nil)
+        let shape = KeyValueShape(
+            heads: 1 << 20, keyDimension: 1 << 16, valueDimension: 1, isLatent: false, window: nil)
         let error = #expect(throws: LaminaError.self) {
             try bytes([shape], [SequenceDemand(promptTokens: 1 << 30, newTokens: 1)], .f32)
         }
