@@ -20,8 +20,10 @@ import Testing
         #expect(try bytes([Self.grouped], sequence, .f32) == 4 * values)
         #expect(try bytes([Self.grouped], sequence, .f16) == 2 * values)
         #expect(try bytes([Self.grouped], sequence, .bf16) == 2 * values)
-        // A byte each, and a scale of two bytes per 32 values of a head: two for 40, one for 24.
-        #expect(try bytes([Self.grouped], sequence, .q8) == values + 3 * 16 * 2 * 2 * (2 + 1))
+        // A byte each, and a scale of two bytes per 32 values of a head: two for 40, one for 24. A head's block of
+        // values is 416 bytes then, and begins at multiples of 64.
+        let (keys, padded) = (16 * (40 + 2 * 2), 448)
+        #expect(try bytes([Self.grouped], sequence, .q8) == 3 * 2 * (keys + padded))
         #expect(try bytes([Self.grouped, Self.grouped], sequence + sequence, .f32) == 4 * 4 * values)
     }
 
