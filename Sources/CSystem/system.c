@@ -24,7 +24,7 @@
 
 static int result(int value) { return value < 0 ? -errno : value; }
 
-int lamina_open(const char *path, unsigned flags) {
+static int open_mode(unsigned flags) {
     int mode = O_CLOEXEC | O_NONBLOCK;
     if (flags & LAMINA_OPEN_READ) mode |= O_RDONLY;
     if (flags & LAMINA_OPEN_WRITE) mode |= O_RDWR;
@@ -33,7 +33,13 @@ int lamina_open(const char *path, unsigned flags) {
     if (flags & LAMINA_OPEN_DIRECT) mode |= O_DIRECT;
     if (flags & LAMINA_OPEN_NO_FOLLOW) mode |= O_NOFOLLOW;
     if (flags & LAMINA_OPEN_DIRECTORY) mode |= O_DIRECTORY;
-    return result(open(path, mode, 0666));
+    return mode;
+}
+
+int lamina_open(const char *path, unsigned flags) { return result(open(path, open_mode(flags), 0666)); }
+
+int lamina_open_in(int directory, const char *name, unsigned flags) {
+    return result(openat(directory, name, open_mode(flags) | O_NOFOLLOW, 0666));
 }
 
 int lamina_close(int descriptor) { return result(close(descriptor)); }
@@ -81,6 +87,30 @@ int lamina_facts_of_path(const char *path, bool follow, lamina_file_facts *facts
     if ((follow ? stat(path, &status) : lstat(path, &status)) < 0) return -errno;
     copy_facts(&status, facts);
     return 0;
+}
+
+int lamina_facts_in(int directory, const char *name, lamina_file_facts *facts) {
+    struct stat status;
+    if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) < 0) return -errno;
+    copy_facts(&status, facts);
+    return 0;
+}
+
+int lamina_unlink_in(int directory, const char *name) { return result(unlinkat(directory, name, 0)); }
+
+int64_t lamina_read_link_in(int directory, const char *name, char *buffer, size_t size) {
+    const ssize_t count = readlinkat(directory, name, buffer, size);
+    return count < 0 ? -errno : count;
+}
+
+int lamina_exchange(const char *first, const char *second) {
+#ifdef RENAME_EXCHANGE
+    return result(renameat2(AT_FDCWD, first, AT_FDCWD, second, RENAME_EXCHANGE));
+#else
+    (void)first;
+    (void)second;
+    return -ENOSYS;
+#endif
 }
 
 int lamina_rename(const char *from, const char *to) { return result(rename(from, to)); }

@@ -69,6 +69,15 @@ public protocol FileSystem: Sendable {
     func list(_ path: String) -> Result<[String], SystemError>
     /// Absolute, without links, `.` or `..`.
     func canonicalPath(_ path: String) -> Result<String, SystemError>
+    /// Both names swap what they name, at once.
+    func exchange(_ first: String, _ second: String) -> Int32
+
+    // Names in an open folder, which nobody can lead elsewhere by putting a link in its place. A link of that name is
+    // not followed: opening it fails, the other calls mean the link itself.
+    func open(_ name: String, in directory: Int32, _ mode: OpenMode) -> Int32
+    func facts(of name: String, in directory: Int32) -> Result<FileFacts, SystemError>
+    func unlink(_ name: String, in directory: Int32) -> Int32
+    func linkTarget(of name: String, in directory: Int32) -> Result<String, SystemError>
 }
 
 /// A failed system call's `errno`.
@@ -151,5 +160,29 @@ public struct RealFileSystem: FileSystem {
         guard let resolved = realpath(path, nil) else { return .failure(SystemError(code: errno)) }
         defer { free(resolved) }
         return .success(String(cString: resolved))
+    }
+
+    public func exchange(_ first: String, _ second: String) -> Int32 { lamina_exchange(first, second) }
+
+    public func open(_ name: String, in directory: Int32, _ mode: OpenMode) -> Int32 {
+        lamina_open_in(directory, name, mode.rawValue)
+    }
+
+    public func facts(of name: String, in directory: Int32) -> Result<FileFacts, SystemError> {
+        var facts = lamina_file_facts()
+        let status = lamina_facts_in(directory, name, &facts)
+        return status < 0 ? .failure(SystemError(code: -status)) : .success(FileFacts(facts))
+    }
+
+    public func unlink(_ name: String, in directory: Int32) -> Int32 { lamina_unlink_in(directory, name) }
+
+    public func linkTarget(of name: String, in directory: Int32) -> Result<String, SystemError> {
+        var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
+        let count = buffer.withUnsafeMutableBytes {
+            lamina_read_link_in(directory, name, $0.bindMemory(to: CChar.self).baseAddress, $0.count)
+        }
+        guard count >= 0 else { return .failure(SystemError(code: Int32(-count))) }
+        guard count < buffer.count else { return .failure(SystemError(code: ENAMETOOLONG)) }
+        return .success(String(decoding: buffer[0..<Int(count)], as: UTF8.self))
     }
 }

@@ -11,11 +11,24 @@ public final class OpenFile: @unchecked Sendable {
     private var descriptor: Int32
 
     /// Opens `path`. Throws `.missing` if it is not there, `.cannotCreate` for failures to create, else `.io`.
-    public init(_ path: String, _ mode: OpenMode, in fileSystem: any FileSystem) throws(LaminaError) {
+    public convenience init(_ path: String, _ mode: OpenMode, in fileSystem: any FileSystem) throws(LaminaError) {
+        try self.init(path, mode, in: fileSystem) { fileSystem.open(path, mode) }
+    }
+
+    /// Opens `name` in an open folder, never through a link. Throws as for a path.
+    convenience init(_ name: String, _ mode: OpenMode, in folder: OpenFolder) throws(LaminaError) {
+        try self.init(folder.location(of: name), mode, in: folder.fileSystem) {
+            folder.open(descriptorOf: name, mode)
+        }
+    }
+
+    private init(
+        _ path: String, _ mode: OpenMode, in fileSystem: any FileSystem, opening: () -> Int32
+    ) throws(LaminaError) {
         self.path = path
         self.fileSystem = fileSystem
         var status: Int32
-        repeat { status = fileSystem.open(path, mode) } while status == -EINTR
+        repeat { status = opening() } while status == -EINTR
         descriptor = status
         guard status >= 0 else {
             let creates = mode.contains(.createNew) || mode.contains(.lockFile)
@@ -24,6 +37,11 @@ public final class OpenFile: @unchecked Sendable {
             let kind: LaminaError.Kind = isAbsent ? .missing : creates && !full ? .cannotCreate : .io
             throw LaminaError(kind, path, isAbsent ? "no such file" : "cannot open: \(SystemError(code: -status).text)")
         }
+    }
+
+    /// Hands out the descriptor while the file is certain to be open.
+    func withDescriptor<Value>(_ body: (Int32) -> Value) -> Value {
+        withExtendedLifetime(self) { body(descriptor) }
     }
 
     deinit {

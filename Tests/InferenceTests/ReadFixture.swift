@@ -7,8 +7,8 @@ import Testing
 @testable import Inference
 
 /// Reads that take a while, each a different one.
-struct SlowFileSystem: FileSystem {
-    private let real = RealFileSystem()
+struct SlowFileSystem: FileSystemDouble {
+    let real = RealFileSystem()
     /// Hears of every read.
     var note: @Sendable (_ descriptor: Int32, _ offset: UInt64) -> Void = { _, _ in }
 
@@ -17,28 +17,6 @@ struct SlowFileSystem: FileSystem {
         usleep(UInt32(offset / 4096 % 3) * 300)
         return real.read(descriptor, into: buffer, at: offset)
     }
-
-    func open(_ path: String, _ mode: OpenMode) -> Int32 { real.open(path, mode) }
-    func close(_ descriptor: Int32) -> Int32 { real.close(descriptor) }
-    func write(_ descriptor: Int32, from buffer: UnsafeRawBufferPointer, at offset: UInt64) -> Int64 {
-        real.write(descriptor, from: buffer, at: offset)
-    }
-    func truncate(_ descriptor: Int32, to size: UInt64) -> Int32 { real.truncate(descriptor, to: size) }
-    func sync(_ descriptor: Int32) -> Int32 { real.sync(descriptor) }
-    func facts(of descriptor: Int32) -> Result<FileFacts, SystemError> { real.facts(of: descriptor) }
-    func facts(at path: String, followLinks: Bool) -> Result<FileFacts, SystemError> {
-        real.facts(at: path, followLinks: followLinks)
-    }
-    func rename(_ from: String, to: String) -> Int32 { real.rename(from, to: to) }
-    func unlink(_ path: String) -> Int32 { real.unlink(path) }
-    func makeDirectory(_ path: String) -> Int32 { real.makeDirectory(path) }
-    func removeDirectory(_ path: String) -> Int32 { real.removeDirectory(path) }
-    func lock(_ descriptor: Int32) -> Int32 { real.lock(descriptor) }
-    func dropCache(_ descriptor: Int32) -> Int32 { real.dropCache(descriptor) }
-    func adviseSequential(_ descriptor: Int32) -> Int32 { real.adviseSequential(descriptor) }
-    func freeBytes(at path: String) -> Result<UInt64, SystemError> { real.freeBytes(at: path) }
-    func list(_ path: String) -> Result<[String], SystemError> { real.list(path) }
-    func canonicalPath(_ path: String) -> Result<String, SystemError> { real.canonicalPath(path) }
 }
 
 /// A store's chunks joined into requests, without a model: what a prefetcher reads.

@@ -3,7 +3,7 @@ import Synchronization
 import TensorCore
 
 /// The real file system, except for the faults a test asks for. Counts every call that can fail.
-public final class FaultyFileSystem: FileSystem {
+public final class FaultyFileSystem: FileSystemDouble {
     /// What happens instead of a call.
     public struct Fault: Sendable {
         /// Which call, counted from 1 over all kinds named in `calls`.
@@ -24,7 +24,7 @@ public final class FaultyFileSystem: FileSystem {
         case open, close, read, write, truncate, sync, facts, rename, unlink, makeDirectory, list, lock
     }
 
-    private let real = RealFileSystem()
+    public let real = RealFileSystem()
     private let fault: Fault?
     private let calls: Set<Call>
     /// At most this many bytes per read or write.
@@ -108,16 +108,32 @@ public final class FaultyFileSystem: FileSystem {
     public func rename(_ from: String, to: String) -> Int32 { failure(.rename) ?? real.rename(from, to: to) }
     public func unlink(_ path: String) -> Int32 { failure(.unlink) ?? real.unlink(path) }
     public func makeDirectory(_ path: String) -> Int32 { failure(.makeDirectory) ?? real.makeDirectory(path) }
-    public func removeDirectory(_ path: String) -> Int32 { real.removeDirectory(path) }
     public func lock(_ descriptor: Int32) -> Int32 { failure(.lock) ?? real.lock(descriptor) }
-    public func dropCache(_ descriptor: Int32) -> Int32 { real.dropCache(descriptor) }
-    public func adviseSequential(_ descriptor: Int32) -> Int32 { real.adviseSequential(descriptor) }
-    public func freeBytes(at path: String) -> Result<UInt64, SystemError> { real.freeBytes(at: path) }
 
     public func list(_ path: String) -> Result<[String], SystemError> {
         if let status = failure(.list) { return .failure(SystemError(code: -status)) }
         return real.list(path)
     }
 
-    public func canonicalPath(_ path: String) -> Result<String, SystemError> { real.canonicalPath(path) }
+    public func exchange(_ first: String, _ second: String) -> Int32 {
+        failure(.rename) ?? real.exchange(first, second)
+    }
+
+    public func open(_ name: String, in directory: Int32, _ mode: OpenMode) -> Int32 {
+        failure(.open) ?? real.open(name, in: directory, mode)
+    }
+
+    public func facts(of name: String, in directory: Int32) -> Result<FileFacts, SystemError> {
+        if let status = failure(.facts) { return .failure(SystemError(code: -status)) }
+        return real.facts(of: name, in: directory)
+    }
+
+    public func unlink(_ name: String, in directory: Int32) -> Int32 {
+        failure(.unlink) ?? real.unlink(name, in: directory)
+    }
+
+    public func linkTarget(of name: String, in directory: Int32) -> Result<String, SystemError> {
+        if let status = failure(.open) { return .failure(SystemError(code: -status)) }
+        return real.linkTarget(of: name, in: directory)
+    }
 }

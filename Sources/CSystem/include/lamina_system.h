@@ -38,7 +38,15 @@ int lamina_facts_of_descriptor(int descriptor, lamina_file_facts *facts);
 // follow: stat rather than lstat.
 int lamina_facts_of_path(const char *path, bool follow, lamina_file_facts *facts);
 int lamina_rename(const char *from, const char *to);
+// Both names swap what they name, at once. ENOSYS or EINVAL where the file system cannot.
+int lamina_exchange(const char *first, const char *second);
 int lamina_unlink(const char *path);
+// The same for a name in an open folder; links are not followed.
+int lamina_open_in(int directory, const char *name, unsigned flags);
+int lamina_facts_in(int directory, const char *name, lamina_file_facts *facts);
+int lamina_unlink_in(int directory, const char *name);
+// Bytes of a link's target, without a terminator; `size` or more: the buffer was too small.
+int64_t lamina_read_link_in(int directory, const char *name, char *buffer, size_t size);
 int lamina_make_directory(const char *path);
 int lamina_remove_directory(const char *path);
 // Exclusive advisory lock (flock), not waiting.
