@@ -17,8 +17,11 @@ public struct CheckpointFolder: Sendable {
     /// What the user should know but nothing fails for.
     public let warnings: [String]
 
-    /// Opens the checkpoint at `path` and validates every header. Throws `.missing`, `.malformed`, `.io`.
-    public init(path: String, in fileSystem: any FileSystem) throws(LaminaError) {
+    /// Opens the checkpoint at `path` and validates every header. `deleted` are files that are gone because all of their
+    /// tensors are stored. Throws `.missing`, `.malformed`, `.io`.
+    public init(
+        path: String, deleted: [DeletedWeightFile] = [], in fileSystem: any FileSystem
+    ) throws(LaminaError) {
         let folder = path.utf8.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
         guard case .success(let facts) = fileSystem.facts(at: folder, followLinks: true) else {
             throw LaminaError(.missing, folder, "no such folder", hint: "give the folder that holds config.json")
@@ -31,7 +34,8 @@ public struct CheckpointFolder: Sendable {
         self.path = folder
         self.fileSystem = fileSystem
         configPath = folder + "/config.json"
-        let weights = try WeightFiles(folder: folder, names: names, resolver: resolver, in: fileSystem)
+        let weights = try WeightFiles(
+            folder: folder, names: names, deleted: deleted, resolver: resolver, in: fileSystem)
         guard names.contains("config.json") else {
             throw LaminaError(.missing, folder, "the folder has no config.json", hint: "download the whole repository")
         }

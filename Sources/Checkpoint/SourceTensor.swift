@@ -7,6 +7,13 @@ public struct SourceTensor: Sendable, Equatable {
     public var shape: Shape
     /// Bytes in the file's data part.
     public var bytes: ByteRange
+
+    public init(name: String, dtype: DType, shape: Shape, bytes: ByteRange) {
+        self.name = name
+        self.dtype = dtype
+        self.shape = shape
+        self.bytes = bytes
+    }
 }
 
 /// Which names tensors may have.

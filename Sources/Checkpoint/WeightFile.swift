@@ -1,3 +1,4 @@
+import Synchronization
 import TensorCore
 
 /// How a file holds its tensors.
@@ -31,13 +32,16 @@ public final class WeightFile: Sendable {
     public let otherBytes: [UInt8]
     /// What the user should know of it but nothing fails for.
     public let notes: [String]
-    /// Identity at opening; `checkUnchanged` compares.
-    public let facts: FileFacts
-    private let file: OpenFile
+    /// Identity at opening; `checkUnchanged` compares. `nil` for a file that is not there any more.
+    public let facts: FileFacts?
+    /// Bytes in all.
+    public let size: UInt64
+    public let path: String
+    /// `nil` once it was released, or if it was not there.
+    private let file: Mutex<OpenFile?>
 
-    public var path: String { file.path }
     /// Bytes of the file that belong to tensors; those that several tensors share count once.
-    public var tensorBytes: UInt64 { facts.size - UInt64(otherBytes.count) }
+    public var tensorBytes: UInt64 { size - UInt64(otherBytes.count) }
 
     /// Bytes of all tensors, each counted; `UInt64.max` if that is more than fits.
     public var summedTensorBytes: UInt64 {
@@ -62,19 +66,48 @@ public final class WeightFile: Sendable {
         otherBytes = layout.otherBytes
         notes = layout.notes
         self.facts = facts
-        self.file = file
+        size = facts.size
+        self.path = path
+        self.file = Mutex(file)
+    }
+
+    /// A file that a conversion deleted once all of its tensors were stored; `path` is where it was.
+    public init(deleted file: DeletedWeightFile, path: String) {
+        name = file.name
+        format = file.format
+        tensors = file.tensors
+        dataOffset = file.dataOffset
+        otherBytes = file.otherBytes
+        notes = []
+        facts = nil
+        size = file.size
+        self.path = path
+        self.file = Mutex(nil)
     }
 
     /// Fills `buffer` from `offset` of the data part. Throws `.io`, or `.malformed` if the file became shorter.
     public func read(into buffer: UnsafeMutableRawBufferPointer, atDataOffset offset: UInt64) throws(LaminaError) {
+        let file = try opened()
         try WeightFile.unlessShorter(path) { () throws(LaminaError) in
             try file.readExactly(into: buffer, at: dataOffset + offset)
         }
     }
 
+    private func opened() throws(LaminaError) -> OpenFile {
+        guard let file = file.withLock({ $0 }) else {
+            throw LaminaError(
+                .missing, path, "the file was deleted when its tensors were stored, and is needed again",
+                hint: "the shard made of it is damaged: bring the file back, or a copy of the shard")
+        }
+        return file
+    }
+
+    /// Closes the file for good: a name that goes keeps its space while the file is open.
+    public func release() { file.withLock { $0 = nil } }
+
     /// Fails if the file is not the one that was opened any more: size, times, identity. Throws `.malformed`.
     public func checkUnchanged() throws(LaminaError) {
-        let now = try file.facts()
+        let now = try opened().facts()
         guard now == facts else { throw WeightFile.changed(path) }
     }
 
@@ -94,5 +127,29 @@ public final class WeightFile: Sendable {
         LaminaError(
             .malformed, path, "the file changed while being read",
             hint: "let the download or copy finish, then run the same command again")
+    }
+}
+
+/// What is known of a file of weights that was deleted after all its tensors were stored.
+public struct DeletedWeightFile: Sendable {
+    public var name: String
+    public var format: WeightFormat
+    /// Bytes in all.
+    public var size: UInt64
+    public var dataOffset: UInt64
+    public var otherBytes: [UInt8]
+    /// In the order of their bytes.
+    public var tensors: [SourceTensor]
+
+    public init(
+        name: String, format: WeightFormat, size: UInt64, dataOffset: UInt64, otherBytes: [UInt8],
+        tensors: [SourceTensor]
+    ) {
+        self.name = name
+        self.format = format
+        self.size = size
+        self.dataOffset = dataOffset
+        self.otherBytes = otherBytes
+        self.tensors = tensors
     }
 }

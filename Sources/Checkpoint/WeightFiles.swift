@@ -31,12 +31,18 @@ struct WeightFiles {
     let warnings: [String]
 
     init(
-        folder: String, names: [String], resolver: LinkResolver, in fileSystem: any FileSystem
+        folder: String, names present: [String], deleted: [DeletedWeightFile], resolver: LinkResolver,
+        in fileSystem: any FileSystem
     ) throws(LaminaError) {
+        let deleted = deleted.filter { !present.contains($0.name) }
+        let names = (present + deleted.map(\.name)).sorted()
         guard let kind = WeightFiles.kinds.first(where: { $0.isAmong(names) }) else {
             throw WeightFiles.nothingUsable(folder, names)
         }
         func open(_ name: String) throws(LaminaError) -> WeightFile {
+            if let known = deleted.first(where: { $0.name.utf8.elementsEqual(name.utf8) }) {
+                return WeightFile(deleted: known, path: folder + "/" + name)
+            }
             try resolver.check(name)
             return try WeightFile(name: name, path: folder + "/" + name, in: fileSystem)
         }

@@ -45,3 +45,10 @@ public enum CommandLineTool {
     /// Ends the process the way a caught signal asks for, after the command has cleaned up.
     public static func exitForSignal(_ number: Int32) -> Never { exit(128 + number) }
 }
+
+/// Throws for a number of threads that no machine has.
+public func checkThreads(_ threads: Int?) throws {
+    if let threads, !(1...1024).contains(threads) {
+        throw ValidationError("--threads must be between 1 and 1024, not \(threads)")
+    }
+}

@@ -50,14 +50,37 @@ struct ConversionPlanner {
         let source = Manifest.Source(
             files: checkpoint.files.map { file in
                 Manifest.Source.File(
-                    path: file.name, format: sourceFormat(file.format), size: file.facts.size,
+                    path: file.name, format: sourceFormat(file.format), size: file.size,
                     header: "side/source/\(file.name).header", dataOffset: file.dataOffset)
             })
         let headers = checkpoint.files.map { (name: "source/\($0.name).header", bytes: $0.otherBytes) }
         let plan = ConversionPlan(
             architecture: architecture.name, chunkBytes: chunkBytes, source: source, shards: shards,
-            tied: layers.tied, sideFiles: side + headers)
+            tied: layers.tied, sideFiles: side + headers, sourceFolder: try sourceFolder(), originals: try originals())
         return (plan, notes)
+    }
+
+    /// Absolute, without links. Throws `.missing`.
+    private func sourceFolder() throws(LaminaError) -> String {
+        guard case .success(let folder) = checkpoint.fileSystem.canonicalPath(checkpoint.path) else {
+            throw LaminaError(.missing, checkpoint.path, "no such folder")
+        }
+        return folder
+    }
+
+    /// What the weight files are now. A file that was deleted has its entry in the record of the run that did it.
+    private func originals() throws(LaminaError) -> [OriginalsRecord.File] {
+        let folder = try sourceFolder()
+        var files: [OriginalsRecord.File] = []
+        for file in checkpoint.files {
+            var entry = OriginalsRecord.File(path: file.name, identity: OriginalsRecord.Identity(of: file))
+            let path = folder + "/" + file.name
+            if case .success(let target) = checkpoint.fileSystem.canonicalPath(path), target != path {
+                entry.target = target
+            }
+            files.append(entry)
+        }
+        return files
     }
 
     private func sourceFormat(_ format: WeightFormat) -> Manifest.Source.Format {
@@ -106,5 +129,15 @@ struct ConversionPlanner {
             )
         }
         return files
+    }
+}
+
+extension OriginalsRecord.Identity {
+    fileprivate init(of file: WeightFile) {
+        if let facts = file.facts {
+            self.init(facts)
+        } else {
+            self.init(device: 0, inode: 0, size: file.size, modified: 0, changed: 0)
+        }
     }
 }

@@ -12,19 +12,27 @@ struct ConvertCommand: ToolCommand {
         commandName: "convert",
         abstract: "Convert a checkpoint folder into a layer store.",
         discussion: """
-            SOURCE is a folder with config.json and model.safetensors, or several safetensors files and
+            SOURCE is a folder with config.json and model.safetensors, or several safetensors files and \
             model.safetensors.index.json; or, if it has none of these, pytorch_model.bin, or several and \
-            pytorch_model.bin.index.json, whose pickles are read as data and never run. STORE is a folder that does not exist yet, or an interrupted conversion of \
-            the same source with the same options: it is completed, and finished layers are checked by digest, not \
-            by name. Equal input gives equal bytes, whatever the number of threads.
+            pytorch_model.bin.index.json, whose pickles are read as data and never run. STORE is a folder that does not \
+            exist yet, or an interrupted conversion of the same source with the same options: it is completed, and \
+            finished layers are checked by digest, not by name. Equal input gives equal bytes, whatever the number of \
+            threads.
 
             Codecs (all lossless): raw; exp-tier for BF16 (about 0.67 of the size, the fastest to run); exp-huf for \
             BF16 (half a percent smaller, plain zstd frames); fp16-huf for FP16 (0.85); fp32-planes for FP32 (0.84). \
             A codec applies to tensors of its type; the others take their standard one.
 
+            Originals are only read, unless they are to be deleted: --delete-original deletes the files of weights once \
+            the whole store is made and proven, as 'lamina-convert delete-original' does. --delete-progressively deletes \
+            each as soon as all of its tensors are in layers that were read back from the disk and decoded to the same \
+            bytes, so that source and store need not fit on the disk together. 'lamina-convert restore' brings the \
+            originals back, byte for byte. A run that was killed is completed by the same command, deletion included.
+
             Examples:
               lamina-convert SmolLM2-135M-Instruct smollm2.lamina
               lamina-convert convert Llama-3.2-1B llama.lamina --codec raw --threads 4
+              lamina-convert convert Llama-3.1-70B llama.lamina --delete-progressively --dry-run
 
             \(exitCodeHelp)
             """)
@@ -44,22 +52,40 @@ struct ConvertCommand: ToolCommand {
     @Flag(help: "Discard an interrupted conversion instead of completing it.")
     var restart = false
 
-    @Flag(help: "Print what would be done and stop.")
+    @Flag(help: "Replace an existing store: the new one is made beside it, then both swap places and the old one goes.")
+    var overwrite = false
+
+    @Flag(
+        help:
+            "If the source of a layer cannot be read, go on with the others; there is no store, but what is readable is done."
+    )
+    var keepGoing = false
+
+    @Flag(help: "Delete the originals once the store is made and proven.")
+    var deleteOriginal = false
+
+    @Flag(help: "Delete each original as soon as the store is proven to hold all of it.")
+    var deleteProgressively = false
+
+    @Flag(help: "Do not ask before deleting.")
+    var yes = false
+
+    @OptionGroup var permissions: DeletionOptions
+
+    @Flag(help: "Print layers, sizes, the most disk and memory it needs and about how long it takes, and stop.")
     var dryRun = false
 
     @Flag(name: [.short, .long], help: "No progress, only errors.")
     var quiet = false
 
-    @Flag(help: "Print a summary as JSON on standard output.")
+    @Flag(help: "Print a summary as JSON on standard output; with --dry-run the plan.")
     var json = false
 
     @Option(help: ArgumentHelp("Decoded size of a chunk; small values are for tests.", visibility: .hidden))
     var chunkBytes = ByteSize(bytes: ChunkGeometry.defaultTargetBytes)
 
     func validate() throws {
-        if let threads, !(1...1024).contains(threads) {
-            throw ValidationError("--threads must be between 1 and 1024, not \(threads)")
-        }
+        try checkThreads(threads)
         let names = ["auto"] + Codecs.all.map(\.name)
         guard names.contains(codec) else {
             throw ValidationError("--codec must be one of \(names.joined(separator: ", ")), not '\(codec)'")
@@ -67,84 +93,124 @@ struct ConvertCommand: ToolCommand {
         guard (1024...(16 << 20)).contains(chunkBytes.bytes) else {
             throw ValidationError("--chunk-bytes must be between 1K and 16M")
         }
+        if deleteOriginal, deleteProgressively {
+            throw ValidationError("--delete-original and --delete-progressively exclude each other")
+        }
+        if permissions.deleteBlobs, !deleteOriginal, !deleteProgressively {
+            throw ValidationError("--delete-blobs goes with --delete-original or --delete-progressively")
+        }
     }
+
+    private var deletes: Bool { deleteOriginal || deleteProgressively }
 
     func execute() throws(LaminaError) {
         lamina_catch_signals()
         let fileSystem = RealFileSystem()
-        let kernels = try chosenKernels()
-        let checkpoint = try CheckpointFolder(path: source, in: fileSystem)
+        let destination = try Destination(store, source: source, in: fileSystem)
+        let place = try place(destination, in: fileSystem)
+        let checkpoint = try CheckpointFolder(
+            path: source, deleted: try DeletedSources.files(of: place, in: fileSystem), in: fileSystem)
         let planner = ConversionPlanner(
             checkpoint: checkpoint, codec: codec == "auto" ? nil : Codecs.named(codec), chunkBytes: chunkBytes.bytes)
         let (plan, notes) = try planner.plan()
         if !quiet { for note in notes { Console.note("note: \(escapedForDisplay(note))\n") } }
-        try Destination.check(store, source: source, expectedBytes: plan.expectedStoreBytes, in: fileSystem)
-        if dryRun { return try printPlan(plan) }
-        let observer = ProgressObserver(ProgressReport(label: "convert", totalBytes: plan.byteCount, isQuiet: quiet))
         let conversion = Conversion(
-            plan: plan, threads: threads ?? Int(lamina_processor_count()), kernels: kernels, fileSystem: fileSystem)
-        let manifest: Manifest
-        do throws(LaminaError) {
-            manifest = try conversion.run(to: store, restart: restart, observer: observer) { () throws(LaminaError) in
-                for file in checkpoint.files { try file.checkUnchanged() }
-            }
-        } catch {
-            observer.report.clear()
-            if observer.signal != 0 {
-                Console.note("interrupted: the same command completes the conversion\n")
-                CommandLineTool.exitForSignal(observer.signal)
-            }
-            throw error
+            plan: plan, options: options, kernels: try chosenKernels(), fileSystem: fileSystem)
+        if try isDone(conversion, place: place, destination) { return }
+        let forecast = try ConversionForecast(
+            plan, finished: try conversion.finishedShards(at: place),
+            freed: deleteProgressively ? try freedBytes(plan, destination, in: fileSystem) : [],
+            threads: options.threads, kernels: conversion.kernels)
+        if dryRun { return try ConversionReport(plan: plan, forecast: forecast).show(destination, json: json) }
+        try destination.checkSpace(for: forecast.peakBytes)
+        if deletes {
+            let what = deleteOriginal ? "once the store is proven" : "one by one, as soon as the store holds them"
+            try Consent.require("Delete the weight files of \(plan.sourceFolder) \(what)?", yes: yes)
         }
-        let stored = manifest.shards.reduce(UInt64(0)) { $0 + $1.size }
-        observer.report.finish("converted \(manifest.tensorCount) tensors")
-        if json { return try printSummary(manifest, plan: plan, stored: stored) }
-        if !quiet {
-            let ratio = stored == 0 ? 1 : Double(plan.byteCount) / Double(stored)
-            Console.note(
-                "\(store): \(formattedBytes(stored)), ratio \(formatted(ratio, decimals: 3)), root digest \(manifest.rootDigest)\n"
-            )
+        let run = ConversionRun(conversion, CheckpointSource(checkpoint), isQuiet: quiet)
+        let manifest = try run.convert(to: place)
+        if place != store { try replace(destination) }
+        try finish(manifest, plan, deleted: run.deleted)
+    }
+
+    private var options: Conversion.Options {
+        var options = Conversion.Options(threads: threads ?? min(1024, Int(lamina_processor_count())))
+        options.restarts = restart
+        options.keepsGoing = keepGoing
+        options.deletesProgressively = deleteProgressively
+        options.deletesBlobs = permissions.deleteBlobs
+        return options
+    }
+
+    /// Where the store is made: where it is to be, or beside the one that is replaced.
+    private func place(_ destination: Destination, in fileSystem: any FileSystem) throws(LaminaError) -> String {
+        let work = destination.replacement.workPath
+        let isStore = try fileSystem.exists(store + "/" + Manifest.fileName)
+        let isUnderWay = try fileSystem.exists(work)
+        guard overwrite, isStore || isUnderWay else { return store }
+        try destination.replacement.check()
+        return work
+    }
+
+    /// What progressive deletion frees with each file, where it frees space of the store's disk. Throws `.io`.
+    private func freedBytes(
+        _ plan: ConversionPlan, _ destination: Destination, in fileSystem: any FileSystem
+    ) throws(LaminaError) -> [UInt64] {
+        let device = destination.device
+        return try OriginalsDeletion.freedBytes(plan, deletesBlobs: permissions.deleteBlobs, in: fileSystem) {
+            $0.identity.device == device
         }
     }
 
-    private func printPlan(_ plan: ConversionPlan) throws(LaminaError) {
-        for shard in plan.shards {
-            try Console.out(
-                "\(shard.path)  \(shard.tensors.count) tensors  \(formattedBytes(shard.byteCount))\n")
+    // MARK: After the conversion
+
+    /// Whether an earlier run made the store, and all that is left is done now. Throws `.cannotCreate` if there is a
+    /// store and nothing is left to do.
+    private func isDone(
+        _ conversion: Conversion, place: String, _ destination: Destination
+    ) throws(LaminaError) -> Bool {
+        switch try conversion.find(at: place) {
+        case .noStore: return false
+        case .completed(let made, let wasUnfinished):
+            guard wasUnfinished || deletes || place != store else { break }
+            if dryRun { return false }
+            if place != store { try replace(destination) }
+            if !quiet { Console.note("note: an earlier run made the store\n") }
+            try finish(made.manifest, conversion.plan, deleted: nil)
+            return true
+        case .otherStore:
+            // A run that was killed between swapping the stores and removing the old one.
+            guard place != store, case .completed(let made, _) = try conversion.find(at: store) else { break }
+            try destination.replacement.removeOld()
+            try finish(made.manifest, conversion.plan, deleted: nil)
+            return true
         }
-        try Console.out(
-            "\(plan.shards.count) shards, \(formattedBytes(plan.byteCount)) to read, about "
-                + "\(formattedBytes(plan.expectedStoreBytes)) to write\n")
+        throw LaminaError(
+            .cannotCreate, place, "there is a layer store already",
+            hint: "choose another name, remove it first, or replace it with --overwrite")
     }
 
-    private func printSummary(_ manifest: Manifest, plan: ConversionPlan, stored: UInt64) throws(LaminaError) {
-        let summary: JSONValue = [
-            "store": .string(store), "architecture": .string(manifest.architecture),
-            "shards": JSONValue(manifest.shards.count), "tensors": JSONValue(manifest.tensorCount),
-            "source_bytes": JSONValue(plan.byteCount), "stored_bytes": JSONValue(stored),
-            "root_digest": .string(manifest.rootDigest.description),
-            "peak_memory_bytes": JSONValue(lamina_peak_resident_bytes()),
-        ]
-        try Console.out(summary.text() + "\n")
-    }
-}
-
-/// Shows progress, and stops the conversion at the next block when a signal came.
-private final class ProgressObserver: ConversionObserver {
-    let report: ProgressReport
-    private(set) var signal: Int32 = 0
-
-    init(_ report: ProgressReport) { self.report = report }
-
-    func stored(bytes: UInt64) throws(LaminaError) {
-        signal = lamina_caught_signal()
-        guard signal == 0 else { throw LaminaError(.io, "", "interrupted") }
-        report.advance(by: bytes)
+    private func replace(_ destination: Destination) throws(LaminaError) {
+        try destination.replacement.swap()
+        try destination.replacement.removeOld()
     }
 
-    func finished(shard: Manifest.Shard, sourceBytes: UInt64, reused: Bool) {
-        let what =
-            reused ? "kept from the interrupted run" : "\(formattedBytes(sourceBytes)) -> \(formattedBytes(shard.size))"
-        report.finishedPart("\(shard.path) \(what)")
+    /// Deletes what is left to delete and says what was made. `deleted` is what the conversion deleted itself.
+    private func finish(
+        _ manifest: Manifest, _ plan: ConversionPlan, deleted: [OriginalsDeletion.Entry]?
+    ) throws(LaminaError) {
+        var entries = deleted ?? []
+        if deleteOriginal || (deleteProgressively && deleted == nil) {
+            try Consent.require("Delete the weight files of \(plan.sourceFolder)?", yes: yes || deleted != nil)
+            let made = try Store(path: store, in: RealFileSystem())
+            var deletion = try OriginalsDeletion(of: made, permissions: permissions.value)
+            entries = try deletion.run(threads: threads, isQuiet: quiet)
+        }
+        if !quiet, deleteOriginal || deleted == nil {
+            for entry in entries { Console.note(OriginalsReport.line(entry) + "\n") }
+        }
+        let summary = ConversionSummary(store: store, manifest: manifest, plan: plan, originals: entries)
+        if json { try Console.out(summary.json.text() + "\n") } else if !quiet { Console.note(summary.text + "\n") }
+        try OriginalsReport.check(entries, store: store)
     }
 }

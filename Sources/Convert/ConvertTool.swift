@@ -13,15 +13,16 @@ struct ConvertTool: ParsableCommand {
         abstract: "Turn a Hugging Face checkpoint into a layer store, without losing a bit.",
         discussion: """
             A layer store holds one compressed shard per layer; lamina-run streams it, lamina-verify proves it intact.
-            The checkpoint is only read, never changed.
+            The checkpoint is only read, never changed, unless its deletion is asked for.
 
             Examples:
               lamina-convert SmolLM2-135M-Instruct smollm2.lamina
               lamina-convert inspect smollm2.lamina
+              lamina-convert delete-original smollm2.lamina --dry-run
 
             \(exitCodeHelp)
             """,
         version: versionText(tool: "lamina-convert", libraries: [("hdf5", hdf5Version)]),
-        subcommands: [ConvertCommand.self, InspectCommand.self],
+        subcommands: [ConvertCommand.self, InspectCommand.self, DeleteOriginalCommand.self],
         defaultSubcommand: ConvertCommand.self)
 }

@@ -1,40 +1,72 @@
 import CommandLineSupport
+import StoreWriter
 import TensorCore
 
-/// Where a store may be made.
-enum Destination {
-    /// Throws `.cannotCreate` if `store` is the source, inside it or around it, or its folder is missing; `.io` if the
-    /// disk is too small.
-    static func check(
-        _ store: String, source: String, expectedBytes: UInt64, in fileSystem: any FileSystem
-    ) throws(LaminaError) {
-        let parent = parentFolder(of: store)
-        guard case .success(let parentPath) = fileSystem.canonicalPath(parent),
+/// Where a store is to be made.
+struct Destination {
+    /// As the user wrote it.
+    let path: String
+    /// The folder it is in, absolute and without links.
+    let parent: String
+    let name: String
+    private let fileSystem: any FileSystem
+
+    /// Throws `.cannotCreate` if `store` is the source, inside it or around it, or its folder is missing.
+    init(_ store: String, source: String, in fileSystem: any FileSystem) throws(LaminaError) {
+        let parentFolder = Destination.parentFolder(of: store)
+        guard case .success(let parentPath) = fileSystem.canonicalPath(parentFolder),
             case .success(let facts) = fileSystem.facts(at: parentPath, followLinks: true), facts.isDirectory
         else {
-            throw LaminaError(.cannotCreate, parent, "no such folder", hint: "create it first")
+            throw LaminaError(.cannotCreate, parentFolder, "no such folder", hint: "create it first")
         }
-        let name = store.split(separator: "/").last.map(String.init) ?? ""
+        path = store
+        parent = parentPath
+        name = store.split(separator: "/").last.map(String.init) ?? ""
+        self.fileSystem = fileSystem
+        try checkSeparation(from: source)
+    }
+
+    private func checkSeparation(from source: String) throws(LaminaError) {
         let target: String
-        if case .success(let existing) = fileSystem.canonicalPath(store) {
+        if case .success(let existing) = fileSystem.canonicalPath(path) {
             target = existing
         } else {
-            target = (parentPath == "/" ? "" : parentPath) + "/" + name
+            target = (parent == "/" ? "" : parent) + "/" + name
         }
-        if case .success(let sourcePath) = fileSystem.canonicalPath(source) {
-            let nested = (target + "/").utf8.starts(with: (sourcePath + "/").utf8)
-            let around = (sourcePath + "/").utf8.starts(with: (target + "/").utf8)
-            guard !nested, !around else {
-                throw LaminaError(
-                    .cannotCreate, store, "the store and the source must be separate folders",
-                    hint: "choose a place beside \(source)")
-            }
-        }
-        if case .success(let free) = fileSystem.freeBytes(at: parentPath), free < expectedBytes {
+        guard case .success(let sourcePath) = fileSystem.canonicalPath(source) else { return }
+        let nested = (target + "/").utf8.starts(with: (sourcePath + "/").utf8)
+        let around = (sourcePath + "/").utf8.starts(with: (target + "/").utf8)
+        guard !nested, !around else {
             throw LaminaError(
-                .io, parent, "not enough disk space",
-                expected: "about \(formattedBytes(expectedBytes))", found: "\(formattedBytes(free)) free")
+                .cannotCreate, path, "the store and the source must be separate folders",
+                hint: "choose a place beside \(source)")
         }
+    }
+
+    /// Free bytes where the store will be; `nil` if the system does not say.
+    var freeBytes: UInt64? {
+        guard case .success(let free) = fileSystem.freeBytes(at: parent) else { return nil }
+        return free
+    }
+
+    /// The device the store will be on.
+    var device: UInt64? {
+        guard case .success(let facts) = fileSystem.facts(at: parent, followLinks: true) else { return nil }
+        return facts.device
+    }
+
+    /// Throws `.io` if `bytes` more do not fit on the disk.
+    func checkSpace(for bytes: UInt64) throws(LaminaError) {
+        guard let free = freeBytes, free < bytes else { return }
+        throw LaminaError(
+            .io, parent, "not enough disk space", expected: "about \(formattedBytes(bytes)) free",
+            found: "\(formattedBytes(free)) free",
+            hint: "make room, or choose another disk; --delete-progressively needs less")
+    }
+
+    /// How an existing store there is replaced.
+    var replacement: StoreReplacement {
+        StoreReplacement(of: path, name: name, parent: parent, in: fileSystem)
     }
 
     private static func parentFolder(of path: String) -> String {

@@ -180,6 +180,11 @@ public struct Manifest: Sendable {
         return hasher.finalize()
     }
 
+    /// Tensors that are stored with less than their source had.
+    public var lossyTensors: [Tensor] {
+        shards.flatMap(\.tensors).filter { Codecs.named($0.codec)?.isLossless != true }
+    }
+
     /// Tensors in all shards.
     public var tensorCount: Int { shards.reduce(0) { $0 + $1.tensors.count } }
 }

@@ -3,10 +3,7 @@ import TensorCore
 extension Manifest {
     /// The manifest's file: canonical JSON with its own digest under `digest`, and a line feed.
     public func encoded() -> [UInt8] {
-        var members = json.object?.members ?? []
-        let digest = SHA256.digest(of: JSONValue.object(JSONObject(members)).canonicalBytes())
-        members.append(("digest", .string(digest.description)))
-        return JSONValue.object(JSONObject(members)).canonicalBytes() + [0x0A]
+        (json.object ?? JSONObject()).bytesWithDigest()
     }
 
     private var json: JSONValue {
@@ -39,14 +36,7 @@ extension Manifest {
         guard let object = document.object, object["format"]?.string == Manifest.format else {
             throw LaminaError(.damaged, file, "this is not the manifest of a layer store")
         }
-        let unsigned = JSONObject(object.members.filter { !$0.key.utf8.elementsEqual("digest".utf8) })
-        let digest = SHA256.digest(of: JSONValue.object(unsigned).canonicalBytes())
-        guard object["digest"]?.string == digest.description else {
-            throw LaminaError(
-                .damaged, file, "the manifest's digest of itself differs",
-                expected: object["digest"]?.summary ?? "a digest",
-                found: digest.description)
-        }
+        try object.checkDigest(file: file)
         let reader = ManifestReader(file: file)
         guard let version = object["version"]?.integer, version == Manifest.version else {
             throw LaminaError(
@@ -94,7 +84,8 @@ extension Manifest {
 }
 
 extension Manifest.Source.File {
-    fileprivate var json: JSONValue {
+    /// Also the form in a partial manifest.
+    public var json: JSONValue {
         var members: [(key: String, value: JSONValue)] = [
             ("path", .string(path)), ("size", JSONValue(size)), ("header", .string(header)),
             ("data_offset", JSONValue(dataOffset)),
@@ -105,7 +96,8 @@ extension Manifest.Source.File {
 }
 
 extension Manifest.SideFile {
-    fileprivate var json: JSONValue {
+    /// Also the form in a partial manifest.
+    public var json: JSONValue {
         ["path": .string(path), "size": JSONValue(size), "sha256": .string(digest.description)]
     }
 }

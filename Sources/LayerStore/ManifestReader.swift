@@ -16,15 +16,21 @@ public struct ManifestReader: Sendable {
         return value
     }
 
-    func string(_ object: JSONObject, _ key: String) throws(LaminaError) -> String {
+    public func string(_ object: JSONObject, _ key: String) throws(LaminaError) -> String {
         guard let value = object[key]?.string else { throw failure(key, "a string", object[key]) }
         return value
     }
 
-    func integer(_ object: JSONObject, _ key: String, in range: ClosedRange<Int>) throws(LaminaError) -> Int {
+    public func integer(_ object: JSONObject, _ key: String, in range: ClosedRange<Int>) throws(LaminaError) -> Int {
         guard let value = object[key]?.integer, range.contains(value) else {
             throw failure(key, "an integer in \(range.lowerBound)...\(range.upperBound)", object[key])
         }
+        return value
+    }
+
+    /// Any 64 bits, such as an inode's number.
+    public func unsigned(_ object: JSONObject, _ key: String) throws(LaminaError) -> UInt64 {
+        guard let value = object[key]?.unsignedInteger else { throw failure(key, "a natural number", object[key]) }
         return value
     }
 
@@ -32,9 +38,9 @@ public struct ManifestReader: Sendable {
         UInt64(try integer(object, key, in: 0...Int.max))
     }
 
-    private func digest(_ object: JSONObject) throws(LaminaError) -> SHA256Digest {
-        guard let digest = SHA256Digest(hexadecimal: try string(object, "sha256")) else {
-            throw failure("sha256", "64 hexadecimal digits", object["sha256"])
+    public func digest(_ object: JSONObject, _ key: String = "sha256") throws(LaminaError) -> SHA256Digest {
+        guard let digest = SHA256Digest(hexadecimal: try string(object, key)) else {
+            throw failure(key, "64 hexadecimal digits", object[key])
         }
         return digest
     }
@@ -65,7 +71,7 @@ public struct ManifestReader: Sendable {
         return path
     }
 
-    func sourceFile(_ object: JSONObject) throws(LaminaError) -> Manifest.Source.File {
+    public func sourceFile(_ object: JSONObject) throws(LaminaError) -> Manifest.Source.File {
         Manifest.Source.File(
             path: try string(object, "path"), format: try sourceFormat(object), size: try size(object, "size"),
             header: try path(object, "header", below: "side"), dataOffset: try size(object, "data_offset"))
@@ -80,7 +86,7 @@ public struct ManifestReader: Sendable {
         return format
     }
 
-    func sideFile(_ object: JSONObject) throws(LaminaError) -> Manifest.SideFile {
+    public func sideFile(_ object: JSONObject) throws(LaminaError) -> Manifest.SideFile {
         Manifest.SideFile(
             path: try path(object, "path", below: "side"), size: try size(object, "size"), digest: try digest(object))
     }

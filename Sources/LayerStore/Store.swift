@@ -26,6 +26,13 @@ public struct Store: Sendable {
         manifest = try Manifest(bytes, file: file)
     }
 
+    /// A store as `manifest` has it, whether or not it is published: what a conversion has made so far.
+    public init(path: String, manifest: Manifest, in fileSystem: any FileSystem) {
+        self.path = path
+        self.manifest = manifest
+        self.fileSystem = fileSystem
+    }
+
     /// The path of a file named in the manifest.
     public func location(of relativePath: String) -> String { path + "/" + relativePath }
 

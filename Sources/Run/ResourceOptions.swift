@@ -45,9 +45,7 @@ struct ResourceOptions: ParsableArguments {
         if let readDepth, !(1...32).contains(readDepth) {
             throw ValidationError("--io-depth must be between 1 and 32, not \(readDepth)")
         }
-        if let threads, !(1...1024).contains(threads) {
-            throw ValidationError("--threads must be between 1 and 1024, not \(threads)")
-        }
+        try checkThreads(threads)
         if let context, context < 1 { throw ValidationError("--ctx must be at least 1, not \(context)") }
     }
 

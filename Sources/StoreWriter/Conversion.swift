@@ -1,143 +1,168 @@
 import LayerStore
 import TensorCore
 
-/// Everything needed to make a store from validated tensors: shards in order, side files, what the manifest says of
-/// the source.
-public struct ConversionPlan: Sendable {
-    /// One shard: its layer (`embedding`, `0`, …, `head`, `unused`) and its tensors in order.
-    public struct Shard: Sendable {
-        public var layer: String
-        public var tensors: [TensorJob]
-
-        public init(layer: String, tensors: [TensorJob]) {
-            self.layer = layer
-            self.tensors = tensors
-        }
-
-        /// `layers/0007.h5`, `layers/head.h5`.
-        public var path: String {
-            guard let number = Int(layer) else { return "layers/\(layer).h5" }
-            let digits = String(number)
-            return "layers/" + String(repeating: "0", count: max(0, 4 - digits.count)) + digits + ".h5"
-        }
-
-        public var byteCount: UInt64 { tensors.reduce(0) { $0 + $1.byteCount } }
-    }
-
-    public var architecture: String
-    public var chunkBytes: Int
-    public var source: Manifest.Source
-    public var shards: [Shard]
-    public var tied: [Manifest.Tie]
-    public var sideFiles: [(name: String, bytes: [UInt8])]
-
-    public init(
-        architecture: String, chunkBytes: Int, source: Manifest.Source, shards: [Shard], tied: [Manifest.Tie],
-        sideFiles: [(name: String, bytes: [UInt8])]
-    ) {
-        self.architecture = architecture
-        self.chunkBytes = chunkBytes
-        self.source = source
-        self.shards = shards
-        self.tied = tied
-        self.sideFiles = sideFiles
-    }
-
-    /// Source bytes of all tensors.
-    public var byteCount: UInt64 { shards.reduce(0) { $0 + $1.byteCount } }
-
-    /// What the store will take, estimated from the codecs' ratios on trained weights; raw and integer data count in
-    /// full.
-    public var expectedStoreBytes: UInt64 {
-        var total = 0.0
-        for tensor in shards.flatMap(\.tensors) {
-            let share: Double =
-                switch tensor.codec.name {
-                case "exp-huf", "exp-tier": 0.68
-                case "fp16-huf", "fp32-planes": 0.87
-                default: 1
-                }
-            total += Double(tensor.byteCount) * share + 8192
-        }
-        return UInt64(total) + sideFiles.reduce(0) { $0 + UInt64($1.bytes.count) }
-    }
-
-    /// Identity of input and options: the same plan gives the same store.
-    public var digest: SHA256Digest {
-        var hasher = SHA256()
-        hasher.update(Array("\(laminaVersion) \(architecture) \(chunkBytes)\n".utf8))
-        for file in sideFiles {
-            hasher.update(Array("\(file.name) \(SHA256.digest(of: file.bytes))\n".utf8))
-        }
-        for file in source.files { hasher.update(Array("\(file.path) \(file.size)\n".utf8)) }
-        for shard in shards {
-            hasher.update(Array("\(shard.layer)\n".utf8))
-            for job in shard.tensors {
-                hasher.update(Array("\(job.name)\u{0}\(job.codec.name) \(job.layout.name) \(job.sourceOffset)\n".utf8))
-            }
-        }
-        return hasher.finalize()
-    }
-}
-
 /// What a conversion tells while it runs.
 public protocol ConversionObserver: AnyObject {
     /// `bytes` of the source are stored. Throw to stop; what is finished stays resumable.
     func stored(bytes: UInt64) throws(LaminaError)
     func finished(shard: Manifest.Shard, sourceBytes: UInt64, reused: Bool)
+    /// An original was to be deleted progressively.
+    func decided(on original: OriginalsDeletion.Entry)
+    /// A shard could not be read from its source, and the conversion goes on with the others.
+    func skipped(layer: String, because error: LaminaError)
+}
+
+/// The files a conversion reads.
+public protocol ConversionSource: AnyObject {
+    /// Throws `.malformed` if file `index` of the plan is not the one that was opened any more.
+    func checkUnchanged(_ index: Int) throws(LaminaError)
+    /// File `index` is read no more and may be deleted.
+    func release(_ index: Int)
 }
 
 /// Runs a conversion plan.
 public struct Conversion {
+    /// How a conversion goes about its work; none of it changes the bytes it writes.
+    public struct Options: Sendable {
+        public var threads: Int
+        /// Discard an interrupted run's work.
+        public var restarts = false
+        /// Go on with other shards when the source of one cannot be read; there is no store then.
+        public var keepsGoing = false
+        /// Delete originals while it runs, blobs of a Hugging Face cache only where that is said too.
+        public var deletesProgressively = false
+        public var deletesBlobs = false
+
+        public init(threads: Int) { self.threads = threads }
+    }
+
     public let plan: ConversionPlan
-    public let threads: Int
+    public let options: Options
     public let kernels: KernelTable
     public let fileSystem: any FileSystem
 
-    public init(plan: ConversionPlan, threads: Int, kernels: KernelTable, fileSystem: any FileSystem) {
+    public init(plan: ConversionPlan, options: Options, kernels: KernelTable, fileSystem: any FileSystem) {
         self.plan = plan
-        self.threads = threads
+        self.options = options
         self.kernels = kernels
         self.fileSystem = fileSystem
     }
 
-    /// Makes the store at `destination`. `sourceUnchanged` is asked before the manifest is written: a source that
-    /// changed while being read makes no store.
+    /// What is at a destination.
+    public enum Finding: Sendable {
+        /// No store, though maybe the beginning of one.
+        case noStore
+        /// One that this very plan made. A run that was killed while it removed its last traces is completed now:
+        /// `wasUnfinished`.
+        case completed(Store, wasUnfinished: Bool)
+        case otherStore
+    }
+
+    /// Looks at `destination`. Throws `.locked`, `.damaged`, `.io`.
+    public func find(at destination: String) throws(LaminaError) -> Finding {
+        guard try fileSystem.exists(destination + "/" + Manifest.fileName) else { return .noStore }
+        guard let (store, wasUnfinished) = try StoreWriter.sealed(by: plan, at: destination, fileSystem) else {
+            return .otherStore
+        }
+        return .completed(store, wasUnfinished: wasUnfinished)
+    }
+
+    /// Shards that an interrupted run recorded. Throws `.io`.
+    public func finishedShards(at destination: String) throws(LaminaError) -> Set<String> {
+        let partial = try PartialManifest.read(in: destination, fileSystem)
+        return options.restarts || partial?.plan != plan.digest ? [] : Set(partial?.shards.map(\.path) ?? [])
+    }
+
+    /// Makes the store at `destination`. A source that changed while being read makes none.
     ///
     /// Throws `.cannotCreate`, `.locked`, `.io`, `.limit` and what reading the source throws; finished shards stay for
     /// the next run.
     public func run(
-        to destination: String, restart: Bool, observer: any ConversionObserver,
-        sourceUnchanged: () throws(LaminaError) -> Void
+        to destination: String, source: any ConversionSource, observer: any ConversionObserver
     ) throws(LaminaError) -> Manifest {
-        let pipeline = try BlockPipeline(jobs: plan.shards.flatMap(\.tensors), threads: threads, kernels: kernels)
-        let writer = try StoreWriter(path: destination, plan: plan.digest, restart: restart, in: fileSystem)
-        var publishing: (task: BackgroundTask, bytes: UInt64)?
-        func finishPublishing() throws(LaminaError) {
-            guard let (task, bytes) = publishing else { return }
-            publishing = nil
-            let shard = try task.value()
-            try writer.record(shard)
-            observer.finished(shard: shard, sourceBytes: bytes, reused: false)
-        }
-        for shard in plan.shards {
-            if let earlier = try writer.reuse(shard.path) {
-                try finishPublishing()
-                try writer.record(earlier)
-                try observer.stored(bytes: shard.byteCount)
-                observer.finished(shard: earlier, sourceBytes: shard.byteCount, reused: true)
-                continue
+        let pipeline = try BlockPipeline(
+            jobs: plan.shards.flatMap(\.tensors), threads: options.threads, kernels: kernels)
+        let writer = try StoreWriter(path: destination, plan: plan, restart: options.restarts, in: fileSystem)
+        let work = ConversionWork(
+            plan: plan, pipeline: pipeline, writer: writer, observer: observer,
+            deletion: options.deletesProgressively
+                ? try ProgressiveDeletion(
+                    plan, writer, source: source, deletesBlobs: options.deletesBlobs, kernels: kernels, in: fileSystem)
+                : nil)
+        var failure: LaminaError?
+        for index in plan.order {
+            do throws(LaminaError) {
+                try work.make(plan.shards[index])
+            } catch {
+                guard options.keepsGoing, work.failedReading else { throw failure ?? error }
+                observer.skipped(layer: plan.shards[index].layer, because: error)
+                failure = failure ?? error
             }
-            let task = try writer.writeShard(
-                shard.path, layer: shard.layer, jobs: shard.tensors, pipeline: pipeline
-            ) { (bytes) throws(LaminaError) in try observer.stored(bytes: bytes) }
-            try finishPublishing()
-            publishing = (task, shard.byteCount)
         }
-        try finishPublishing()
-        for file in plan.sideFiles { try writer.writeSideFile(file.name, file.bytes) }
-        try sourceUnchanged()
-        return try writer.seal(
-            architecture: plan.architecture, chunkBytes: plan.chunkBytes, source: plan.source, tied: plan.tied)
+        try work.finish()
+        if let failure { throw failure }
+        for index in plan.source.files.indices where writer.originals.files[index].state == .present {
+            try source.checkUnchanged(index)
+        }
+        return try writer.seal()
+    }
+}
+
+/// A conversion under way: a shard is published while the next one is written.
+private final class ConversionWork {
+    private let plan: ConversionPlan
+    private let pipeline: BlockPipeline
+    private let writer: StoreWriter
+    private let observer: any ConversionObserver
+    private let deletion: ProgressiveDeletion?
+    private var publishing: (task: BackgroundTask, bytes: UInt64)?
+    /// The last error came from reading the source: the store's side of the disk works.
+    private(set) var failedReading = false
+
+    init(
+        plan: ConversionPlan, pipeline: BlockPipeline, writer: StoreWriter, observer: any ConversionObserver,
+        deletion: ProgressiveDeletion?
+    ) {
+        self.plan = plan
+        self.pipeline = pipeline
+        self.writer = writer
+        self.observer = observer
+        self.deletion = deletion
+    }
+
+    /// Makes one shard, or finds it made. Throws what reading, writing and the observer throw.
+    func make(_ shard: ConversionPlan.Shard) throws(LaminaError) {
+        failedReading = false
+        if let earlier = try writer.reuse(shard.path) {
+            try finish()
+            try observer.stored(bytes: shard.byteCount)
+            try keep(earlier, bytes: shard.byteCount, reused: true)
+            return
+        }
+        let task: BackgroundTask
+        do throws(LaminaError) {
+            task = try writer.writeShard(shard.path, layer: shard.layer, jobs: shard.tensors, pipeline: pipeline) {
+                (bytes) throws(LaminaError) in try observer.stored(bytes: bytes)
+            }
+        } catch {
+            let isOurs = error.subject.isEmpty || error.subject.utf8.starts(with: (writer.path + "/").utf8)
+            failedReading = error.kind == .io && !isOurs
+            throw error
+        }
+        try finish()
+        publishing = (task, shard.byteCount)
+    }
+
+    /// Waits for the shard that is being published. Throws `.io`, and what deleting originals throws.
+    func finish() throws(LaminaError) {
+        guard let (task, bytes) = publishing else { return }
+        publishing = nil
+        try keep(try task.value(), bytes: bytes, reused: false)
+    }
+
+    private func keep(_ shard: Manifest.Shard, bytes: UInt64, reused: Bool) throws(LaminaError) {
+        try writer.record(shard)
+        observer.finished(shard: shard, sourceBytes: bytes, reused: reused)
+        for entry in try deletion?.shardIsDurable(shard) ?? [] { observer.decided(on: entry) }
     }
 }

@@ -1,43 +1,110 @@
 import CSystem
-import Glibc
 import LayerStore
 import TensorCore
 
 /// Makes a store in a folder: finished shards are recorded in a partial manifest as they become durable, so that the
 /// same conversion can be killed and run again; the manifest comes last.
 public final class StoreWriter {
-    static let lockName = ".lamina.lock"
-    static let partialName = "manifest.partial.json"
-
     public let path: String
     private let fileSystem: any FileSystem
-    private let lock: OpenFile
-    /// What is converted and how: work of an interrupted run counts only if its plan is the same.
-    private let plan: SHA256Digest
-    private var shards: [Manifest.Shard] = []
-    private var sideFiles: [Manifest.SideFile] = []
+    private let lock: WriterLock
+    private let plan: ConversionPlan
+    /// What is durable so far, in the order of the plan.
+    private var partial: PartialManifest
     /// Shards of an interrupted run, whose digests must be checked before they count.
-    private var earlier: [Manifest.Shard] = []
+    private let earlier: [Manifest.Shard]
+    /// The originals and what became of them.
+    private(set) var originals: OriginalsRecord
+    /// Source files that are not what an interrupted run read: its shards of them do not count.
+    private let changedFiles: Set<Int>
 
     /// Claims `path` for a store made by `plan`. `restart` discards an interrupted run's work.
     ///
     /// Throws `.cannotCreate` if there is a store, or something that is none of ours; `.locked` if somebody else is
     /// writing there.
-    public init(
-        path: String, plan: SHA256Digest, restart: Bool, in fileSystem: any FileSystem
-    ) throws(LaminaError) {
+    init(path: String, plan: ConversionPlan, restart: Bool, in fileSystem: any FileSystem) throws(LaminaError) {
         self.path = path
         self.plan = plan
         self.fileSystem = fileSystem
+        let digest = plan.digest
         try StoreWriter.prepare(path, fileSystem)
-        lock = try StoreWriter.claim(path, fileSystem)
+        lock = try WriterLock(path, in: fileSystem)
         // Again under the lock: another writer may have sealed its store in between.
         try StoreWriter.refuseExistingStore(path, fileSystem)
+        let interrupted = try PartialManifest.read(in: path, fileSystem)
+        let recorded = try OriginalsRecord.read(in: path, fileSystem)
+        try StoreWriter.checkContinuation(
+            path, of: interrupted, recorded, digest: digest, restart: restart)
+        earlier = restart ? [] : interrupted?.shards ?? []
+        (originals, changedFiles) = StoreWriter.merged(
+            OriginalsRecord(plan: digest, folder: plan.sourceFolder, files: plan.originals), with: recorded)
+        // Shards of the earlier run stay listed until this one has its own: originals may be gone on their account.
+        partial = PartialManifest(plan: digest, source: plan.source, shards: earlier, sideFiles: [])
         for folder in ["layers", "side", "side/source"] { try fileSystem.ensureDirectory(path + "/" + folder) }
         for folder in ["", "/layers", "/side", "/side/source"] {
             try TemporaryFile.removeLeftovers(in: path + folder, fileSystem)
         }
-        earlier = try StoreWriter.readPartial(path, plan: plan, restart: restart, fileSystem)
+        try writeSideFiles()
+        try originals.write(to: path, fileSystem)
+    }
+
+    /// The store at `path` if `plan` made it; what a killed run left to remove is removed. Throws `.locked`, `.damaged`,
+    /// `.io`.
+    static func sealed(
+        by plan: ConversionPlan, at path: String, _ fileSystem: any FileSystem
+    ) throws(LaminaError) -> (store: Store, wasUnfinished: Bool)? {
+        guard try OriginalsRecord.read(in: path, fileSystem)?.plan == plan.digest else { return nil }
+        let wasUnfinished = try fileSystem.exists(path + "/" + PartialManifest.fileName)
+        if wasUnfinished { try removeTraces(of: try WriterLock(path, in: fileSystem), in: path, fileSystem) }
+        return (try Store(path: path, in: fileSystem), wasUnfinished)
+    }
+
+    /// Notes what became of originals, durably. Throws `.io`, `.cannotCreate`.
+    func record(_ originals: OriginalsRecord) throws(LaminaError) {
+        try originals.write(to: path, fileSystem)
+        self.originals = originals
+    }
+
+    /// An interrupted run's work may be thrown away only while the originals are there.
+    private static func checkContinuation(
+        _ path: String, of interrupted: PartialManifest?, _ recorded: OriginalsRecord?, digest: SHA256Digest,
+        restart: Bool
+    ) throws(LaminaError) {
+        let deleted = recorded?.files.filter { $0.state != .present }.map(\.path) ?? []
+        if !deleted.isEmpty, restart || interrupted == nil {
+            throw LaminaError(
+                .cannotCreate, path,
+                restart
+                    ? "originals were deleted already: what this folder holds of them is all there is"
+                    : "originals were deleted already, but \(PartialManifest.fileName) is missing or damaged",
+                found: deleted.prefix(5).joined(separator: ", "),
+                hint: restart ? "complete the conversion without --restart" : "keep the folder; its shards are not lost"
+            )
+        }
+        guard !restart, let interrupted, interrupted.plan != digest else { return }
+        throw LaminaError(
+            .cannotCreate, path, "holds an interrupted conversion of another source, or with other options",
+            hint: deleted.isEmpty
+                ? "give the same source and options, or --restart to discard it"
+                : "give the same source and options, with the same version of Lamina: originals were deleted already")
+    }
+
+    /// The record of an earlier run, brought up to date: what was deleted stays so, what is there is what is read now.
+    private static func merged(
+        _ now: OriginalsRecord, with earlier: OriginalsRecord?
+    ) -> (record: OriginalsRecord, changed: Set<Int>) {
+        guard let earlier, earlier.plan == now.plan else { return (now, []) }
+        var record = now
+        var changed: Set<Int> = []
+        for (index, file) in now.files.enumerated() {
+            guard let before = earlier[file.path] else { continue }
+            if before.state != .present {
+                record.files[index] = before
+            } else if before.identity != file.identity {
+                changed.insert(index)
+            }
+        }
+        return (record, changed)
     }
 
     /// Fails unless `path` is free, an empty folder or an interrupted conversion.
@@ -48,10 +115,13 @@ public final class StoreWriter {
                 .cannotCreate, path, "exists and is not a folder", hint: "choose another name for the store")
         }
         try refuseExistingStore(path, fileSystem)
-        let ours: Set<String> = [lockName, partialName, "layers", "side"]
+        let ours: Set<String> = [
+            WriterLock.fileName, PartialManifest.fileName, OriginalsRecord.fileName, "layers", "side",
+        ]
         let names = try fileSystem.names(in: path).filter { !$0.hasSuffix(TemporaryFile.suffix) }
         let foreign = names.filter { !ours.contains($0) }
-        let isInterrupted = names.isEmpty || names.contains(lockName) || names.contains(partialName)
+        let isInterrupted =
+            names.isEmpty || names.contains(WriterLock.fileName) || names.contains(PartialManifest.fileName)
         guard foreign.isEmpty, isInterrupted else {
             throw LaminaError(
                 .cannotCreate, path, "the folder is not empty and not an interrupted conversion",
@@ -67,47 +137,11 @@ public final class StoreWriter {
             hint: "remove it first, or choose another name")
     }
 
-    private static func claim(_ path: String, _ fileSystem: any FileSystem) throws(LaminaError) -> OpenFile {
-        let location = path + "/" + lockName
-        let lock = try OpenFile(location, [.lockFile, .noFollow], in: fileSystem)
-        guard try lock.tryLock() else {
-            let holder = (try? fileSystem.readWhole(location, limit: 4096)).map { String(decoding: $0, as: UTF8.self) }
-            throw LaminaError(
-                .locked, path, "another process is writing this store",
-                found: holder ?? "a process that holds \(lockName)",
-                hint: "wait for it to finish")
-        }
-        var host = [CChar](repeating: 0, count: 256)
-        gethostname(&host, host.count - 1)
-        let hostName = String(decoding: host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        try lock.truncate(to: 0)
-        try Array("process \(getpid()) on \(hostName)".utf8).withBytes { (bytes) throws(LaminaError) in
-            try lock.write(bytes, at: 0)
-        }
-        return lock
-    }
-
-    private static func readPartial(
-        _ path: String, plan: SHA256Digest, restart: Bool, _ fileSystem: any FileSystem
-    ) throws(LaminaError) -> [Manifest.Shard] {
-        let location = path + "/" + partialName
-        guard !restart, try fileSystem.exists(location) else { return [] }
-        let reader = ManifestReader(file: location)
-        let bytes = try fileSystem.readWhole(location, limit: Manifest.maximumBytes)
-        // A partial manifest is only a hint which digests to check: a bad one means starting over.
-        guard let object = try? JSONValue.parse(bytes).object, let stated = object["plan"]?.string else { return [] }
-        guard stated == plan.description else {
-            throw LaminaError(
-                .cannotCreate, path, "holds an interrupted conversion of another source, or with other options",
-                hint: "give the same source and options, or --restart to discard it")
-        }
-        return (try? reader.list(object, "shards", reader.shard)) ?? []
-    }
-
     /// A shard that an interrupted run left complete: its bytes are read and must have the recorded digest; else `nil`
     /// and it is written again. Throws `.io`.
     public func reuse(_ relativePath: String) throws(LaminaError) -> Manifest.Shard? {
         guard let shard = earlier.first(where: { $0.path == relativePath }),
+            !shard.tensors.contains(where: { changedFiles.contains($0.sourceFile) }),
             try fileSystem.exists(path + "/" + relativePath)
         else { return nil }
         let file = try OpenFile(path + "/" + relativePath, [.read, .noFollow], in: fileSystem)
@@ -132,35 +166,49 @@ public final class StoreWriter {
         }
     }
 
-    /// Notes a durable shard, in the order of the plan. Throws `.io`.
+    /// Notes a durable shard. Throws `.io`.
     func record(_ shard: Manifest.Shard) throws(LaminaError) {
-        shards.append(shard)
-        let partial: JSONValue = ["plan": .string(plan.description), "shards": .array(shards.map(\.json))]
-        try TemporaryFile.write(partial.canonicalBytes(), to: StoreWriter.partialName, in: path, fileSystem)
+        var known = Dictionary(uniqueKeysWithValues: partial.shards.map { ($0.path, $0) })
+        known[shard.path] = shard
+        partial.shards = plan.shards.compactMap { known[$0.path] }
+        try partial.write(to: path, fileSystem)
     }
 
-    /// Keeps a small file beside the weights; `name` is one or two plain path components. Throws `.io`.
-    public func writeSideFile(_ name: String, _ bytes: [UInt8]) throws(LaminaError) {
-        let parts = name.split(separator: "/")
-        let folder = (["side"] + parts.dropLast().map(String.init)).joined(separator: "/")
-        try TemporaryFile.write(bytes, to: String(parts.last ?? "unnamed"), in: path + "/" + folder, fileSystem)
-        sideFiles.append(
-            Manifest.SideFile(path: "side/" + name, size: UInt64(bytes.count), digest: SHA256.digest(of: bytes)))
+    /// Keeps the small files beside the weights: before the first shard, since together with shards they stand for
+    /// originals that are deleted progressively. Throws `.io`.
+    private func writeSideFiles() throws(LaminaError) {
+        for (name, bytes) in plan.sideFiles {
+            let parts = name.split(separator: "/")
+            let folder = (["side"] + parts.dropLast().map(String.init)).joined(separator: "/")
+            try TemporaryFile.write(bytes, to: String(parts.last ?? "unnamed"), in: path + "/" + folder, fileSystem)
+            partial.sideFiles.append(
+                Manifest.SideFile(path: "side/" + name, size: UInt64(bytes.count), digest: SHA256.digest(of: bytes)))
+        }
+        partial.sideFiles.sort { $0.path.utf8.lexicographicallyPrecedes($1.path.utf8) }
+    }
+
+    /// A manifest of what is durable so far.
+    var manifest: Manifest {
+        Manifest(
+            tool: Manifest.Tool(version: laminaVersion, zstd: zstdVersion, hdf5: HDF5File.libraryVersion),
+            architecture: plan.architecture, chunkBytes: plan.chunkBytes, source: plan.source, shards: partial.shards,
+            tied: plan.tied, sideFiles: partial.sideFiles)
     }
 
     /// Publishes the manifest: from here on there is a store. Then removes what only conversion needed. Throws `.io`.
-    public func seal(
-        architecture: String, chunkBytes: Int, source: Manifest.Source, tied: [Manifest.Tie]
-    ) throws(LaminaError) -> Manifest {
-        let manifest = Manifest(
-            tool: Manifest.Tool(version: laminaVersion, zstd: zstdVersion, hdf5: HDF5File.libraryVersion),
-            architecture: architecture, chunkBytes: chunkBytes, source: source, shards: shards, tied: tied,
-            sideFiles: sideFiles.sorted { $0.path.utf8.lexicographicallyPrecedes($1.path.utf8) })
+    func seal() throws(LaminaError) -> Manifest {
+        let manifest = manifest
         try TemporaryFile.write(manifest.encoded(), to: Manifest.fileName, in: path, fileSystem)
-        try fileSystem.removeFile(path + "/" + StoreWriter.partialName)
-        try fileSystem.removeFile(path + "/" + StoreWriter.lockName)
-        try fileSystem.syncDirectory(path)
+        try StoreWriter.removeTraces(of: lock, in: path, fileSystem)
         return manifest
+    }
+
+    private static func removeTraces(
+        of lock: WriterLock, in path: String, _ fileSystem: any FileSystem
+    ) throws(LaminaError) {
+        try fileSystem.removeFile(path + "/" + PartialManifest.fileName)
+        try lock.removeFile()
+        try fileSystem.syncDirectory(path)
     }
 }
 

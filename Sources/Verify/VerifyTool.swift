@@ -1,9 +1,7 @@
 import ArgumentParser
-import CKernels
 import CSystem
 import CommandLineSupport
 import LayerStore
-import Synchronization
 import TensorCore
 
 @main
@@ -49,9 +47,7 @@ struct VerifyTool: ToolCommand {
 
     func validate() throws {
         if quick, decode { throw ValidationError("--quick and --decode exclude each other") }
-        if let threads, !(1...1024).contains(threads) {
-            throw ValidationError("--threads must be between 1 and 1024, not \(threads)")
-        }
+        try checkThreads(threads)
     }
 
     func execute() throws(LaminaError) {
@@ -60,9 +56,7 @@ struct VerifyTool: ToolCommand {
         let level: Verification.Level = quick ? .quick : decode ? .decode : .full
         let verification = Verification(store: opened, level: level, kernels: try chosenKernels())
         var damage = try verification.checkSideFiles()
-        let run = VerifyRun(
-            verification, ProgressReport(label: "verify", totalBytes: verification.byteCount, isQuiet: quiet))
-        damage += try run.shards(threads: threads ?? Int(lamina_processor_count()))
+        damage += try checkShards(verification)
         for path in try verification.unlistedFiles() where !quiet {
             Console.note("note: \(escapedForDisplay(path)) is not part of the store\n")
         }
@@ -74,6 +68,18 @@ struct VerifyTool: ToolCommand {
                 isDecay ? .damaged : .malformed, store,
                 "\(damage.count) damaged place\(damage.count == 1 ? "" : "s") found",
                 hint: "make the store again from its checkpoint: lamina-convert SOURCE STORE")
+        }
+    }
+
+    private func checkShards(_ verification: Verification) throws(LaminaError) -> [LaminaError] {
+        let progress = SharedProgress(label: "verify", totalBytes: verification.byteCount, isQuiet: quiet)
+        let run = ParallelVerification(verification) { (bytes) throws(LaminaError) in
+            try progress.advance(by: bytes)
+        } finished: { shard, isIntact in
+            progress.finishedPart("\(shard.path) \(isIntact ? "intact" : "DAMAGED")")
+        }
+        return try progress.run("read") { () throws(LaminaError) in
+            try run.shards(threads: threads ?? Int(lamina_processor_count()))
         }
     }
 
@@ -101,53 +107,5 @@ struct VerifyTool: ToolCommand {
             "root_digest": .string(manifest.rootDigest.description), "damage": .array(entries),
         ]
         try Console.out(document.text() + "\n")
-    }
-}
-
-/// Checks shards side by side: SHA-256 is serial within a file, so files are what threads share.
-private final class VerifyRun: Sendable {
-    private let verification: Verification
-    private let progress: Mutex<ProgressReport>
-    private let results: Mutex<[Int: [LaminaError]]> = Mutex([:])
-    private let failure = FirstFailure()
-
-    init(_ verification: Verification, _ progress: sending ProgressReport) {
-        self.verification = verification
-        self.progress = Mutex(progress)
-    }
-
-    /// All damage, in the order of the shards. Throws `.io`, `.limit`.
-    func shards(threads: Int) throws(LaminaError) -> [LaminaError] {
-        let shards = verification.store.manifest.shards
-        guard let pool = lamina_pool_create(max(1, min(threads, shards.count))) else {
-            throw LaminaError(.limit, "", "cannot start \(threads) threads")
-        }
-        defer { lamina_pool_destroy(pool) }
-        lamina_pool_run(
-            pool, shards.count,
-            { context, index, _ in
-                guard let context else { return }
-                Unmanaged<VerifyRun>.fromOpaque(context).takeUnretainedValue().check(index)
-            }, Unmanaged.passUnretained(self).toOpaque())
-        progress.withLock { $0.clear() }
-        let signal = lamina_caught_signal()
-        if signal != 0 { CommandLineTool.exitForSignal(signal) }
-        try failure.rethrow()
-        progress.withLock { $0.finish("read") }
-        return results.withLock { found in shards.indices.flatMap { found[$0] ?? [] } }
-    }
-
-    private func check(_ index: Int) {
-        let shard = verification.store.manifest.shards[index]
-        do throws(LaminaError) {
-            let damage = try verification.check(shard) { (bytes) throws(LaminaError) in
-                guard lamina_caught_signal() == 0 else { throw LaminaError(.io, "", "interrupted") }
-                progress.withLock { $0.advance(by: UInt64(bytes)) }
-            }
-            results.withLock { $0[index] = damage }
-            progress.withLock { $0.finishedPart("\(shard.path) \(damage.isEmpty ? "intact" : "DAMAGED")") }
-        } catch {
-            failure.note(error)
-        }
     }
 }

@@ -114,7 +114,7 @@ import Testing
                 } catch { return error.kind }
             }
             #expect(kind("store") == .cannotCreate)
-            #expect(kind("model.safetensors") == .cannotCreate)
+            #expect(kind("source/model.safetensors") == .cannotCreate)
             symlink(folder + "/store", folder + "/link")
             #expect(kind("link") == .cannotCreate)
             mkdir(folder + "/full", 0o700)

@@ -1,0 +1,81 @@
+import CSystem
+import CommandLineSupport
+import LayerStore
+import StoreWriter
+import TensorCore
+
+/// What a conversion would do, for `--dry-run`.
+struct ConversionReport {
+    let plan: ConversionPlan
+    let forecast: ConversionForecast
+
+    /// About how long it takes, in seconds: the slower of processors and disk, which reads the source and writes the store
+    /// at the rate at which samples of the source were read.
+    private var seconds: Double {
+        let disk = forecast.readRate > 0 ? Double(plan.byteCount + 2 * forecast.storeBytes) / forecast.readRate : 0
+        return max(forecast.processorSeconds / Double(lamina_processor_count()), disk)
+    }
+
+    /// Prints it. Throws `.io`.
+    func show(_ destination: Destination, json: Bool) throws(LaminaError) {
+        if json { return try Console.out(document(destination).text() + "\n") }
+        for (shard, bytes) in zip(plan.shards, forecast.shardBytes) {
+            try Console.out(
+                "\(shard.path)  \(shard.tensors.count) tensors  \(formattedBytes(shard.byteCount)) -> about \(formattedBytes(bytes))\n"
+            )
+        }
+        let free = destination.freeBytes.map { "\(formattedBytes($0)) free" } ?? "free space unknown"
+        try Console.out(
+            """
+            \(plan.shards.count) shards, \(formattedBytes(plan.byteCount)) to read, about \
+            \(formattedBytes(forecast.storeBytes)) to write
+            disk: at most about \(formattedBytes(forecast.peakBytes)) more than now, \(free)
+            memory: at most about \(formattedBytes(forecast.memoryBytes))
+            time: about \(formattedDuration(seconds))
+
+            """)
+    }
+
+    private func document(_ destination: Destination) -> JSONValue {
+        [
+            "shards": .array(
+                zip(plan.shards, forecast.shardBytes).map { shard, bytes in
+                    [
+                        "path": .string(shard.path), "tensors": JSONValue(shard.tensors.count),
+                        "source_bytes": JSONValue(shard.byteCount), "stored_bytes": JSONValue(bytes),
+                    ]
+                }),
+            "source_bytes": JSONValue(plan.byteCount), "stored_bytes": JSONValue(forecast.storeBytes),
+            "peak_disk_bytes": JSONValue(forecast.peakBytes),
+            "free_disk_bytes": destination.freeBytes.map { JSONValue($0) } ?? .null,
+            "peak_memory_bytes": JSONValue(forecast.memoryBytes), "seconds": JSONValue(seconds),
+        ]
+    }
+}
+
+/// What a conversion did.
+struct ConversionSummary {
+    let store: String
+    let manifest: Manifest
+    let plan: ConversionPlan
+    let originals: [OriginalsDeletion.Entry]
+
+    private var storedBytes: UInt64 { manifest.shards.reduce(0) { $0 + $1.size } }
+
+    var text: String {
+        let ratio = storedBytes == 0 ? 1 : Double(plan.byteCount) / Double(storedBytes)
+        return "\(store): \(formattedBytes(storedBytes)), ratio \(formatted(ratio, decimals: 3)), "
+            + "root digest \(manifest.rootDigest)"
+    }
+
+    var json: JSONValue {
+        [
+            "store": .string(store), "architecture": .string(manifest.architecture),
+            "shards": JSONValue(manifest.shards.count), "tensors": JSONValue(manifest.tensorCount),
+            "source_bytes": JSONValue(plan.byteCount), "stored_bytes": JSONValue(storedBytes),
+            "root_digest": .string(manifest.rootDigest.description), "originals": OriginalsReport.json(originals),
+            "freed_bytes": JSONValue(OriginalsReport.freedBytes(originals)),
+            "peak_memory_bytes": JSONValue(lamina_peak_resident_bytes()),
+        ]
+    }
+}

@@ -1,0 +1,37 @@
+import Glibc
+import LayerStore
+import TensorCore
+
+/// The right to write in a store's folder, held by one process at a time: a lock on a file in it, which goes with the
+/// process that holds it however that ends.
+final class WriterLock {
+    static let fileName = ".lamina.lock"
+
+    private let file: OpenFile
+
+    /// Claims `folder`. Throws `.locked` naming who has it, `.cannotCreate`, `.io`.
+    init(_ folder: String, in fileSystem: any FileSystem) throws(LaminaError) {
+        let location = folder + "/" + WriterLock.fileName
+        file = try OpenFile(location, [.lockFile, .noFollow], in: fileSystem)
+        // A lock on a file that its last holder removed meanwhile keeps nobody out.
+        guard try file.tryLock(), case .success(let named) = fileSystem.facts(at: location, followLinks: false),
+            named.inode == (try file.facts()).inode
+        else {
+            let holder = (try? fileSystem.readWhole(location, limit: 4096)).map { String(decoding: $0, as: UTF8.self) }
+            throw LaminaError(
+                .locked, folder, "another process is writing this store",
+                found: holder ?? "a process that holds \(WriterLock.fileName)",
+                hint: "wait for it to finish")
+        }
+        var host = [CChar](repeating: 0, count: 256)
+        gethostname(&host, host.count - 1)
+        let hostName = String(decoding: host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        try file.truncate(to: 0)
+        try Array("process \(getpid()) on \(hostName)".utf8).withBytes { (bytes) throws(LaminaError) in
+            try file.write(bytes, at: 0)
+        }
+    }
+
+    /// Removes the lock's file; the lock itself goes with this object. Throws `.io`.
+    func removeFile() throws(LaminaError) { try file.fileSystem.removeFile(file.path) }
+}
