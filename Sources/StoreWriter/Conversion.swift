@@ -120,7 +120,7 @@ public struct Conversion {
             try writer.record(shard)
             observer.finished(shard: shard, sourceBytes: bytes, reused: false)
         }
-        for shard in plan.shards {
+        for (index, shard) in plan.shards.enumerated() {
             if let earlier = try writer.reuse(shard.path) {
                 try finishPublishing()
                 try writer.record(earlier)
@@ -128,8 +128,9 @@ public struct Conversion {
                 observer.finished(shard: earlier, sourceBytes: shard.byteCount, reused: true)
                 continue
             }
+            let next = plan.shards.dropFirst(index + 1).first.flatMap { writer.mayReuse($0.path) ? nil : $0.tensors }
             let task = try writer.writeShard(
-                shard.path, layer: shard.layer, jobs: shard.tensors, pipeline: pipeline
+                shard.path, layer: shard.layer, jobs: shard.tensors, following: next, pipeline: pipeline
             ) { (bytes) throws(LaminaError) in try observer.stored(bytes: bytes) }
             try finishPublishing()
             publishing = (task, shard.byteCount)

@@ -43,7 +43,9 @@ struct SmallConversion {
                 name: tensor.name, storedName: tensor.name, dtype: tensor.dtype, shape: Shape(tensor.shape),
                 layout: tensor.layout, codec: Codecs.standard(for: tensor.dtype), chunkBytes: chunkBytes, sourceFile: 0,
                 sourceOffset: begin
-            ) { (buffer, offset) throws(LaminaError) in try file.read(into: buffer, atDataOffset: begin + offset) }
+            ) { (pages, range) throws(LaminaError) in
+                try file.read((begin + range.lowerBound)..<(begin + range.upperBound), intoPages: pages)
+            }
         }
         return ConversionPlan(
             architecture: "llama", chunkBytes: chunkBytes,
