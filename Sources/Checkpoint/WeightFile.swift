@@ -39,6 +39,15 @@ public final class WeightFile: Sendable {
     public let path: String
     /// `nil` once it was released, or if it was not there.
     private let file: Mutex<OpenFile?>
+    private let direct = Mutex(DirectAccess.untried)
+
+    /// The same file opened past the page cache.
+    private enum DirectAccess: Sendable {
+        case untried
+        case open(OpenFile)
+        /// The file system has no such thing, or the name is another file's by now.
+        case impossible
+    }
 
     /// Bytes of the file that belong to tensors; those that several tensors share count once.
     public var tensorBytes: UInt64 { size - UInt64(otherBytes.count) }
@@ -103,7 +112,48 @@ public final class WeightFile: Sendable {
     }
 
     /// Closes the file for good: a name that goes keeps its space while the file is open.
-    public func release() { file.withLock { $0 = nil } }
+    public func release() {
+        file.withLock { $0 = nil }
+        direct.withLock { $0 = .impossible }
+    }
+
+    /// Reads `range` of the data part into `pages` and returns where in it the bytes begin. `pages` begins at a page and
+    /// has room for every page of the file that `range` touches.
+    ///
+    /// Past the page cache where that is possible: fresh pages of the cache cost more than the disk, and a source larger
+    /// than the memory would push everything else out of it. Throws `.io`, or `.malformed` if the file became shorter.
+    public func read(
+        _ range: ByteRange, intoPages pages: UnsafeMutableRawBufferPointer
+    ) throws(LaminaError) -> Int {
+        let start = dataOffset + range.lowerBound
+        let skipped = Int(start % UInt64(AlignedBuffer.alignment))
+        let needed = skipped + range.count
+        if let file = openDirect() {
+            let whole = UnsafeMutableRawBufferPointer(
+                rebasing: pages[0..<roundedUp(needed, to: AlignedBuffer.alignment)])
+            if file.readWholePages(into: whole, at: start - UInt64(skipped), needed: needed) { return skipped }
+        }
+        try read(
+            into: UnsafeMutableRawBufferPointer(rebasing: pages[0..<range.count]), atDataOffset: range.lowerBound)
+        return 0
+    }
+
+    private func openDirect() -> OpenFile? {
+        direct.withLock { access in
+            if case .untried = access {
+                if let opened = try? self.opened(),
+                    let file = try? OpenFile(path, [.read, .direct], in: opened.fileSystem),
+                    (try? file.facts()) == facts
+                {
+                    access = .open(file)
+                } else {
+                    access = .impossible
+                }
+            }
+            if case .open(let file) = access { return file }
+            return nil
+        }
+    }
 
     /// Fails if the file is not the one that was opened any more: size, times, identity. Throws `.malformed`.
     public func checkUnchanged() throws(LaminaError) {

@@ -98,8 +98,8 @@ struct ConversionPlanner {
             name: tensor.name, storedName: entry.storedName, dtype: tensor.dtype, shape: tensor.shape,
             layout: entry.layout, codec: codec(for: entry, tensor), chunkBytes: chunkBytes, sourceFile: fileIndex,
             sourceOffset: begin, unusedBecause: entry.unusedBecause
-        ) { (buffer, offset) throws(LaminaError) in
-            try file.read(into: buffer, atDataOffset: begin + offset)
+        ) { (pages, range) throws(LaminaError) in
+            try file.read((begin + range.lowerBound)..<(begin + range.upperBound), intoPages: pages)
         }
     }
 

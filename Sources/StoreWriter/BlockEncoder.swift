@@ -3,38 +3,6 @@ import Glibc
 import LayerStore
 import TensorCore
 
-/// One plane of one chunk, encoded: a range of its block's output.
-struct EncodedPlane {
-    var chunk: Int
-    var plane: Int
-    var range: Range<Int>
-    var encoding: ChunkRecord.Encoding
-    var hash: UInt64
-
-    /// The range with the zeros behind it, in whole pages.
-    var pages: Range<Int> { range.lowerBound..<roundedUp(range.upperBound, to: AlignedBuffer.alignment) }
-}
-
-/// A block on its way through the converter: source bytes in, encoded planes out. Reused, never freed in between.
-final class BlockSlot: @unchecked Sendable {
-    // Sendable: one task at a time works on it, and the pool's join orders them.
-    let source: AlignedBuffer
-    let output: AlignedBuffer
-    var job = 0
-    var block = 0
-    var sourceCount = 0
-    var planes: [EncodedPlane] = []
-
-    init(sourceBytes: Int, outputBytes: Int) throws(LaminaError) {
-        source = try AlignedBuffer(count: sourceBytes)
-        output = try AlignedBuffer(count: outputBytes)
-    }
-
-    var sourceBytes: UnsafeMutableRawBufferPointer {
-        UnsafeMutableRawBufferPointer(rebasing: source.bytes[0..<sourceCount])
-    }
-}
-
 /// Lays out and encodes blocks on one thread.
 final class BlockEncoder: @unchecked Sendable {
     // Sendable: each worker has its own.
@@ -50,22 +18,22 @@ final class BlockEncoder: @unchecked Sendable {
         self.kernels = kernels
     }
 
-    /// Encodes the chunks of `slot`'s block. Throws `.unexpected`.
-    func encode(_ slot: BlockSlot, job: TensorJob) throws(LaminaError) {
-        slot.planes.removeAll(keepingCapacity: true)
+    /// Encodes the chunks of `block`. Throws `.unexpected`.
+    func encode(_ block: Block) throws(LaminaError) {
+        let job = block.job
         var used = 0
         for index in 0..<job.chunksPerBlock {
-            let chunk = slot.block * job.chunksPerBlock + index
-            try encodeChunk(chunk, of: job, slot: slot, used: &used)
+            let chunk = block.index * job.chunksPerBlock + index
+            try encodeChunk(chunk, of: job, block: block, used: &used)
         }
     }
 
     private func encodeChunk(
-        _ chunk: Int, of job: TensorJob, slot: BlockSlot, used: inout Int
+        _ chunk: Int, of job: TensorJob, block: Block, used: inout Int
     ) throws(LaminaError) {
         let geometry = job.geometry
         let specifications = job.codec.planes(elementSize: job.dtype.size)
-        let elements = layOut(chunk, of: job, from: slot.source.start, count: slot.sourceCount)
+        let elements = layOut(chunk, of: job, from: block.sourceBytes)
         let isSplit = specifications.count > 1
         var planes: [UnsafeMutableRawPointer] = []
         if isSplit {
@@ -81,15 +49,15 @@ final class BlockEncoder: @unchecked Sendable {
             let count = geometry.slotElements * specification.bytesPerElement
             let plane = UnsafeRawBufferPointer(
                 start: isSplit ? UnsafeRawPointer(planes[index]) : elements, count: count)
-            let room = UnsafeMutableRawBufferPointer(rebasing: slot.output.bytes[used...])
+            let room = UnsafeMutableRawBufferPointer(rebasing: block.buffers.output.bytes[used...])
             let (size, encoding) = try store(plane, specification.coding, chunk: chunk, of: geometry, into: room)
             let stored = UnsafeRawBufferPointer(rebasing: room[0..<size])
-            slot.planes.append(
+            block.planes.append(
                 EncodedPlane(
                     chunk: chunk, plane: index, range: used..<(used + size), encoding: encoding, hash: xxh3(stored)))
             // Zeros to the end of the page: that is what direct writes take, and what the file has between chunks.
             let end = roundedUp(size, to: AlignedBuffer.alignment)
-            memset(slot.output.start + used + size, 0, end - size)
+            memset(block.buffers.output.start + used + size, 0, end - size)
             used += job.encodedBytes(of: specification)
         }
     }
@@ -113,16 +81,17 @@ final class BlockEncoder: @unchecked Sendable {
 
     /// The chunk's slot in the order of its layout, zero behind its elements.
     private func layOut(
-        _ chunk: Int, of job: TensorJob, from start: UnsafeRawPointer, count: Int
+        _ chunk: Int, of job: TensorJob, from source: UnsafeRawBufferPointer
     ) -> UnsafeRawPointer {
         let geometry = job.geometry
         let target = layoutScratch.start
+        guard let start = source.baseAddress else { return UnsafeRawPointer(target) }
         let extent = geometry.chunk(chunk)
         let used = extent.elementCount * geometry.elementSize
         switch geometry.layout {
         case .rows:
-            if count == geometry.slotBytes { return start }
-            memcpy(target, start, count)
+            if source.count == geometry.slotBytes { return start }
+            memcpy(target, start, source.count)
         case .panel64:
             let firstUnit = extent.firstUnit
             var offset = 0

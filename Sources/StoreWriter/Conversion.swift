@@ -80,8 +80,10 @@ public struct Conversion {
     public func run(
         to destination: String, source: any ConversionSource, observer: any ConversionObserver
     ) throws(LaminaError) -> Manifest {
-        let pipeline = try BlockPipeline(
-            jobs: plan.shards.flatMap(\.tensors), threads: options.threads, kernels: kernels)
+        func makePipeline() throws(LaminaError) -> BlockPipeline {
+            try BlockPipeline(jobs: plan.shards.flatMap(\.tensors), threads: options.threads, kernels: kernels)
+        }
+        let pipeline = try makePipeline()
         let writer = try StoreWriter(path: destination, plan: plan, restart: options.restarts, in: fileSystem)
         let work = ConversionWork(
             plan: plan, pipeline: pipeline, writer: writer, observer: observer,
@@ -90,13 +92,15 @@ public struct Conversion {
                     plan, writer, source: source, deletesBlobs: options.deletesBlobs, kernels: kernels, in: fileSystem)
                 : nil)
         var failure: LaminaError?
-        for index in plan.order {
+        let order = plan.order
+        for (place, index) in order.enumerated() {
             do throws(LaminaError) {
-                try work.make(plan.shards[index])
+                try work.make(plan.shards[index], before: order.dropFirst(place + 1).first.map { plan.shards[$0] })
             } catch {
                 guard options.keepsGoing, work.failedReading else { throw failure ?? error }
                 observer.skipped(layer: plan.shards[index].layer, because: error)
                 failure = failure ?? error
+                work.pipeline = try makePipeline()
             }
         }
         try work.finish()
@@ -111,7 +115,8 @@ public struct Conversion {
 /// A conversion under way: a shard is published while the next one is written.
 private final class ConversionWork {
     private let plan: ConversionPlan
-    private let pipeline: BlockPipeline
+    /// A failure leaves it useless.
+    var pipeline: BlockPipeline
     private let writer: StoreWriter
     private let observer: any ConversionObserver
     private let deletion: ProgressiveDeletion?
@@ -130,8 +135,8 @@ private final class ConversionWork {
         self.deletion = deletion
     }
 
-    /// Makes one shard, or finds it made. Throws what reading, writing and the observer throw.
-    func make(_ shard: ConversionPlan.Shard) throws(LaminaError) {
+    /// Makes one shard, or finds it made; `next` is read ahead. Throws what reading, writing and the observer throw.
+    func make(_ shard: ConversionPlan.Shard, before next: ConversionPlan.Shard?) throws(LaminaError) {
         failedReading = false
         if let earlier = try writer.reuse(shard.path) {
             try finish()
@@ -141,9 +146,10 @@ private final class ConversionWork {
         }
         let task: BackgroundTask
         do throws(LaminaError) {
-            task = try writer.writeShard(shard.path, layer: shard.layer, jobs: shard.tensors, pipeline: pipeline) {
-                (bytes) throws(LaminaError) in try observer.stored(bytes: bytes)
-            }
+            task = try writer.writeShard(
+                shard.path, layer: shard.layer, jobs: shard.tensors,
+                following: next.flatMap { writer.mayReuse($0.path) ? nil : $0.tensors }, pipeline: pipeline
+            ) { (bytes) throws(LaminaError) in try observer.stored(bytes: bytes) }
         } catch {
             let isOurs = error.subject.isEmpty || error.subject.utf8.starts(with: (writer.path + "/").utf8)
             failedReading = error.kind == .io && !isOurs

@@ -101,9 +101,7 @@ private struct Samples {
     private static func ratio(
         _ jobs: [TensorJob], kernels: KernelTable, _ clock: inout SampleClock
     ) throws(LaminaError) -> Double {
-        let slot = try BlockSlot(
-            sourceBytes: jobs.map(\.largestBlockBytes).max() ?? 1, outputBytes: jobs.map(\.encodedBlockBytes).max() ?? 1
-        )
+        let buffers = try BlockBuffers(jobs: jobs)
         let encoder = try BlockEncoder(slotBytes: jobs.map(\.geometry.slotBytes).max() ?? 1, kernels: kernels)
         let total = jobs.reduce(0) { $0 + $1.blockCount }
         let count = min(total, ConversionForecast.sampleCount)
@@ -117,9 +115,10 @@ private struct Samples {
                     return false
                 })
             else { continue }
-            try clock.run(job, block, slot, encoder)
-            source += slot.sourceCount
-            stored += slot.planes.reduce(0) { $0 + $1.pages.count }
+            let sampled = Block(of: BlockSequence(jobs: [job]), job: 0, index: block, in: buffers)
+            try clock.run(sampled, encoder)
+            source += sampled.sourceBytes.count
+            stored += sampled.planes.reduce(0) { $0 + $1.pages.count }
         }
         return source == 0 ? 1 : Double(stored) / Double(source)
     }
@@ -151,22 +150,13 @@ private struct SampleClock {
     private(set) var reading = 0.0
     private(set) var encoding = 0.0
 
-    mutating func run(
-        _ job: TensorJob, _ block: Int, _ slot: BlockSlot, _ encoder: BlockEncoder
-    ) throws(LaminaError) {
-        let range = job.sourceBytes(ofBlock: block)
-        slot.block = block
-        slot.sourceCount = range.count
+    mutating func run(_ block: Block, _ encoder: BlockEncoder) throws(LaminaError) {
         let start = lamina_monotonic_seconds()
-        try job.read(slot.sourceBytes, range.lowerBound)
+        try block.read()
         let middle = lamina_monotonic_seconds()
-        try encoder.encode(slot, job: job)
+        try encoder.encode(block)
         reading += middle - start
         encoding += lamina_monotonic_seconds() - middle
-        bytes += range.count
+        bytes += block.sourceBytes.count
     }
-}
-
-extension BlockPipeline {
-    static func memoryBytes(for jobs: [TensorJob], threads: Int) -> Int { 0 }
 }

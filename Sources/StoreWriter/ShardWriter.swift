@@ -8,10 +8,11 @@ struct ShardWriter {
     let fileName: String
     let fileSystem: any FileSystem
 
-    /// Writes `jobs` in order; the result is complete but neither durable nor checked. Throws `.io`, `.cannotCreate`,
+    /// Writes `jobs` in order while `following`, the next shard's, are read ahead; the result is complete but neither durable nor checked. Throws `.io`, `.cannotCreate`,
     /// `.unexpected`, and what reading the source throws.
     func write(
-        _ jobs: [TensorJob], pipeline: BlockPipeline, progress: (UInt64) throws(LaminaError) -> Void
+        _ jobs: [TensorJob], following: [TensorJob]?, pipeline: BlockPipeline,
+        progress: (UInt64) throws(LaminaError) -> Void
     ) throws(LaminaError) -> WrittenShard {
         let planeCounts = jobs.map { $0.codec.planes(elementSize: $0.dtype.size).count }
         let userBlock = ShardHeader.userBlockSize(
@@ -23,21 +24,22 @@ struct ShardWriter {
             file: temporary.file, direct: temporary.direct, userBlockSize: Int(userBlock))
         let datasets = try makeDatasets(jobs, in: structure)
         var records: [[ChunkRecord]] = jobs.map { _ in [] }
-        let digests = try pipeline.run(jobs) { (slot) throws(LaminaError) in
-            for plane in slot.planes {
-                let bytes = UnsafeRawBufferPointer(rebasing: slot.output.bytes[plane.range])
-                let job = jobs[slot.job]
+        let digests = try pipeline.run(jobs, following: following) { (block) throws(LaminaError) in
+            let output = block.buffers.output.bytes
+            let job = block.job
+            for plane in block.planes {
+                let bytes = UnsafeRawBufferPointer(rebasing: output[plane.range])
                 let coding = job.codec.planes(elementSize: job.dtype.size)[plane.plane].coding
                 let offset = try structure.writeChunk(
-                    plane.chunk, of: datasets[slot.job][plane.plane], bytes,
+                    plane.chunk, of: datasets[block.jobIndex][plane.plane], bytes,
                     skippingFilter: coding != .raw && plane.encoding == .raw,
-                    pages: UnsafeRawBufferPointer(rebasing: slot.output.bytes[plane.pages]))
-                records[slot.job].append(
+                    pages: UnsafeRawBufferPointer(rebasing: output[plane.pages]))
+                records[block.jobIndex].append(
                     ChunkRecord(
                         offset: offset, storedSize: UInt32(plane.range.count), encoding: plane.encoding,
                         hash: plane.hash))
             }
-            try progress(UInt64(slot.sourceCount))
+            try progress(UInt64(block.sourceBytes.count))
         }
         let fileSize = try structure.finish()
         let tensors = zip(jobs, records).map { job, records in

@@ -150,15 +150,18 @@ public final class StoreWriter {
         return digest == shard.digest ? shard : nil
     }
 
+    /// Whether an interrupted run may have left this shard; `reuse` finds out.
+    func mayReuse(_ relativePath: String) -> Bool { earlier.contains { $0.path == relativePath } }
+
     /// Writes a shard and returns the work of publishing it, which runs beside the writing of the next one; `record` its
     /// result. Throws as `ShardWriter.write`.
     func writeShard(
-        _ relativePath: String, layer: String, jobs: [TensorJob], pipeline: BlockPipeline,
+        _ relativePath: String, layer: String, jobs: [TensorJob], following: [TensorJob]?, pipeline: BlockPipeline,
         progress: (UInt64) throws(LaminaError) -> Void
     ) throws(LaminaError) -> BackgroundTask {
         let name = String(relativePath.dropFirst("layers/".count))
         let writer = ShardWriter(directory: path + "/layers", fileName: name, fileSystem: fileSystem)
-        let written = try writer.write(jobs, pipeline: pipeline, progress: progress)
+        let written = try writer.write(jobs, following: following, pipeline: pipeline, progress: progress)
         return BackgroundTask { () throws(LaminaError) in
             let digest = try written.publish()
             return Manifest.Shard(

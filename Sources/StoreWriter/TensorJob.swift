@@ -15,13 +15,14 @@ public struct TensorJob: Sendable {
     /// The tensor's first byte in its file's data part.
     public var sourceOffset: UInt64
     public var unusedBecause: String?
-    /// Fills the buffer with the tensor's bytes from an offset on; safe from any thread.
-    public var read: @Sendable (UnsafeMutableRawBufferPointer, _ offset: UInt64) throws(LaminaError) -> Void
+    /// Reads a range of the tensor's bytes into whole pages, with room for every page of its file that the range touches;
+    /// returns where in them the range begins. Safe from any thread.
+    public var read: @Sendable (_ pages: UnsafeMutableRawBufferPointer, _ range: ByteRange) throws(LaminaError) -> Int
 
     public init(
         name: String, storedName: String, dtype: DType, shape: Shape, layout: TensorLayout, codec: any Codec,
         chunkBytes: Int, sourceFile: Int, sourceOffset: UInt64, unusedBecause: String? = nil,
-        read: @escaping @Sendable (UnsafeMutableRawBufferPointer, UInt64) throws(LaminaError) -> Void
+        read: @escaping @Sendable (UnsafeMutableRawBufferPointer, ByteRange) throws(LaminaError) -> Int
     ) {
         self.name = name
         self.storedName = storedName
@@ -59,6 +60,10 @@ public struct TensorJob: Sendable {
 
     /// Source bytes of the largest block.
     var largestBlockBytes: Int { blockCount == 0 ? 0 : sourceBytes(ofBlock: 0).count }
+    /// Room for the pages of a file that a block touches.
+    var sourcePageBytes: Int {
+        roundedUp(largestBlockBytes, to: AlignedBuffer.alignment) + AlignedBuffer.alignment
+    }
     /// Room for a block's encoded chunks, however badly they compress.
     var encodedBlockBytes: Int {
         codec.planes(elementSize: dtype.size).reduce(0) { $0 + encodedBytes(of: $1) } * chunksPerBlock

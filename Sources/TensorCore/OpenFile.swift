@@ -121,6 +121,25 @@ public final class OpenFile: @unchecked Sendable {
         return true
     }
 
+    /// Reads the whole pages `buffer` from `offset`, both at page boundaries, of a file opened for direct I/O, until the
+    /// first `needed` bytes are there. False if that did not work, for whatever reason: the caller then reads the usual
+    /// way, which says what is wrong.
+    public func readWholePages(
+        into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64, needed: Int
+    ) -> Bool {
+        var done = 0
+        while done < needed {
+            let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
+            let count = fileSystem.read(descriptor, into: rest, at: offset + UInt64(done))
+            if count == -Int64(EINTR) || count == -Int64(EAGAIN) { continue }
+            guard count > 0 else { return false }
+            done += Int(count)
+            // Only the end of the file may be within a page.
+            if done < needed, Int(count) % AlignedBuffer.alignment != 0 { return false }
+        }
+        return true
+    }
+
     public func truncate(to size: UInt64) throws(LaminaError) {
         try check("truncate", fileSystem.truncate(descriptor, to: size))
     }

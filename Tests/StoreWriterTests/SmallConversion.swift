@@ -58,7 +58,8 @@ struct SmallConversion {
                 name: tensor.name, storedName: tensor.name, dtype: tensor.dtype, shape: Shape(tensor.shape),
                 layout: tensor.layout, codec: Codecs.standard(for: tensor.dtype), chunkBytes: chunkBytes,
                 sourceFile: file, sourceOffset: begin
-            ) { (buffer, offset) throws(LaminaError) in try files[file].read(into: buffer, atDataOffset: begin + offset)
+            ) { (pages, range) throws(LaminaError) in
+                try files[file].read((begin + range.lowerBound)..<(begin + range.upperBound), intoPages: pages)
             }
         }
         return ConversionPlan(
