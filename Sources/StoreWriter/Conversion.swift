@@ -67,10 +67,12 @@ public struct Conversion {
         return .completed(store, wasUnfinished: wasUnfinished)
     }
 
-    /// Shards that an interrupted run recorded. Throws `.io`.
-    public func finishedShards(at destination: String) throws(LaminaError) -> Set<String> {
-        let partial = try PartialManifest.read(in: destination, fileSystem)
-        return options.restarts || partial?.plan != plan.digest ? [] : Set(partial?.shards.map(\.path) ?? [])
+    /// Sizes of the shards that an interrupted run recorded, by path. Throws `.io`.
+    public func finishedShards(at destination: String) throws(LaminaError) -> [String: UInt64] {
+        guard !options.restarts, let partial = try PartialManifest.read(in: destination, fileSystem),
+            partial.plan == plan.digest
+        else { return [:] }
+        return Dictionary(partial.shards.map { ($0.path, $0.size) }, uniquingKeysWith: { first, _ in first })
     }
 
     /// Makes the store at `destination`. A source that changed while being read makes none.

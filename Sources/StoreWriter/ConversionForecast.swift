@@ -23,15 +23,15 @@ public struct ConversionForecast: Sendable {
     /// SHA-256 with the processor's own instructions, in bytes per second; the source's bytes and the store's go through.
     private static let hashRate = 1.5e9
 
-    /// Reads and encodes samples. `finished` are shards that an interrupted run left; `freed` are the bytes that go with
+    /// Reads and encodes samples. `finished` are the sizes of shards that an interrupted run left; `freed` are the bytes that go with
     /// each source file when it is deleted on the way, 0 for files that stay. Throws what reading throws.
     public init(
-        _ plan: ConversionPlan, finished: Set<String> = [], freed: [UInt64] = [], threads: Int,
+        _ plan: ConversionPlan, finished: [String: UInt64] = [:], freed: [UInt64] = [], threads: Int,
         kernels: KernelTable
     ) throws(LaminaError) {
         var samples = Samples()
-        try samples.measure(plan, kernels: kernels)
-        shardBytes = plan.shards.map { samples.shardBytes($0) }
+        try samples.measure(plan.shards.filter { finished[$0.path] == nil }, kernels: kernels)
+        shardBytes = plan.shards.map { finished[$0.path] ?? samples.shardBytes($0) }
         let manifest = plan.shards.reduce(UInt64(0)) { $0 + 512 * UInt64($1.tensors.count) } + 16_384
         let side = plan.sideFiles.reduce(manifest) { $0 + UInt64(roundedUp($1.bytes.count, to: 4096)) }
         storeBytes = shardBytes.reduce(side, +)
@@ -45,7 +45,7 @@ public struct ConversionForecast: Sendable {
     /// Follows the conversion shard by shard. An original goes when the shard after its last one is complete: deletion
     /// waits for the shard that is being published.
     private static func peak(
-        _ plan: ConversionPlan, _ shardBytes: [UInt64], side: UInt64, finished: Set<String>, freed: [UInt64]
+        _ plan: ConversionPlan, _ shardBytes: [UInt64], side: UInt64, finished: [String: UInt64], freed: [UInt64]
     ) -> UInt64 {
         var needed = plan.source.files.map { _ in 0 }
         for shard in plan.shards { for file in Set(shard.tensors.map(\.sourceFile)) { needed[file] += 1 } }
@@ -54,7 +54,7 @@ public struct ConversionForecast: Sendable {
         var earlier: [Int] = []
         for index in plan.order {
             let shard = plan.shards[index]
-            if !finished.contains(shard.path) { used += Int(clamping: shardBytes[index]) }
+            if finished[shard.path] == nil { used += Int(clamping: shardBytes[index]) }
             peak = max(peak, used)
             for file in earlier where freed.indices.contains(file) { used -= Int(clamping: freed[file]) }
             earlier = []
@@ -86,9 +86,9 @@ private struct Samples {
     private(set) var secondsPerByte = 0.0
     private(set) var readRate = 0.0
 
-    mutating func measure(_ plan: ConversionPlan, kernels: KernelTable) throws(LaminaError) {
+    mutating func measure(_ shards: [ConversionPlan.Shard], kernels: KernelTable) throws(LaminaError) {
         var kinds: [Kind: [TensorJob]] = [:]
-        for job in plan.shards.flatMap(\.tensors) where job.codec.name != RawCodec().name && job.blockCount > 0 {
+        for job in shards.flatMap(\.tensors) where job.codec.name != RawCodec().name && job.blockCount > 0 {
             kinds[Kind(job), default: []].append(job)
         }
         var clock = SampleClock()

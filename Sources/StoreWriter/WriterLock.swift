@@ -13,10 +13,8 @@ final class WriterLock {
     init(_ folder: String, in fileSystem: any FileSystem) throws(LaminaError) {
         let location = folder + "/" + WriterLock.fileName
         file = try OpenFile(location, [.lockFile, .noFollow], in: fileSystem)
-        // A lock on a file that its last holder removed meanwhile keeps nobody out.
-        guard try file.tryLock(), case .success(let named) = fileSystem.facts(at: location, followLinks: false),
-            named.inode == (try file.facts()).inode
-        else {
+        let isHeld = try file.tryLock()
+        guard isHeld, try WriterLock.isNamed(file, in: fileSystem) else {
             let holder = (try? fileSystem.readWhole(location, limit: 4096)).map { String(decoding: $0, as: UTF8.self) }
             throw LaminaError(
                 .locked, folder, "another process is writing this store",
@@ -29,6 +27,16 @@ final class WriterLock {
         try file.truncate(to: 0)
         try Array("process \(getpid()) on \(hostName)".utf8).withBytes { (bytes) throws(LaminaError) in
             try file.write(bytes, at: 0)
+        }
+    }
+
+    /// A lock on a file that its last holder removed meanwhile keeps nobody out.
+    private static func isNamed(_ file: OpenFile, in fileSystem: any FileSystem) throws(LaminaError) -> Bool {
+        let own = try file.facts()
+        switch fileSystem.facts(at: file.path, followLinks: false) {
+        case .success(let named): return named.device == own.device && named.inode == own.inode
+        case .failure(let error) where error == .noEntry: return false
+        case .failure(let error): throw LaminaError(.io, file.path, "cannot examine: \(error.text)")
         }
     }
 
