@@ -204,7 +204,13 @@ struct ConvertCommand: ToolCommand {
             try Consent.require("Delete the weight files of \(plan.sourceFolder)?", yes: yes || deleted != nil)
             let made = try Store(path: store, in: RealFileSystem())
             var deletion = try OriginalsDeletion(of: made, permissions: permissions.value)
-            entries = try deletion.run(threads: threads, isQuiet: quiet)
+            entries = try deletion.preview()
+            // Nothing is left to delete after a progressive conversion.
+            if entries.contains(where: { $0.outcome != .gone }) {
+                entries = try deletion.run(threads: threads, isQuiet: quiet)
+            } else {
+                try deletion.release()
+            }
         }
         if !quiet, deleteOriginal || deleted == nil {
             for entry in entries { Console.note(OriginalsReport.line(entry) + "\n") }

@@ -155,6 +155,9 @@ private final class ConversionWork {
         } catch {
             let isOurs = error.subject.isEmpty || error.subject.utf8.starts(with: (writer.path + "/").utf8)
             failedReading = error.kind == .io && !isOurs
+            // The shard before is whole: the next run need not make it again. What comes of it is not this error.
+            if let (task, _) = publishing, let shard = try? task.value() { try? writer.record(shard) }
+            publishing = nil
             throw error
         }
         try finish()

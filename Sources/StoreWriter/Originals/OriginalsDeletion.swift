@@ -34,7 +34,8 @@ public struct OriginalsDeletion {
     public init(of store: Store, permissions: Permissions) throws(LaminaError) {
         self.store = store
         fileSystem = store.fileSystem
-        try OriginalsDeletion.check(store.manifest, path: store.path, permissions)
+        try OriginalsDeletion.check(
+            lossy: store.manifest.lossyTensors, version: store.manifest.tool.version, path: store.path, permissions)
         lock = try WriterLock(store.path, in: fileSystem)
         guard let record = try OriginalsRecord.read(in: store.path, fileSystem) else {
             throw LaminaError(
@@ -51,17 +52,19 @@ public struct OriginalsDeletion {
     }
 
     /// Throws `.malformed` if the originals are more than the store holds, or the store is not this version's.
-    static func check(_ manifest: Manifest, path: String, _ permissions: Permissions) throws(LaminaError) {
-        if let lossy = manifest.lossyTensors.first, !permissions.lossy {
+    static func check(
+        lossy: [Manifest.Tensor], version: String, path: String, _ permissions: Permissions
+    ) throws(LaminaError) {
+        if let lossy = lossy.first, !permissions.lossy {
             throw LaminaError(
                 .malformed, path,
                 "the store is lossy: its originals are the only copy at full precision", found: lossy.codec,
                 hint: "--allow-lossy deletes them all the same", tensor: lossy.name)
         }
-        guard manifest.tool.version == laminaVersion || permissions.otherVersion else {
+        guard version == laminaVersion || permissions.otherVersion else {
             throw LaminaError(
                 .malformed, path, "the store was made by another version of Lamina", expected: laminaVersion,
-                found: manifest.tool.version, hint: "--allow-other-version lets this version judge it")
+                found: version, hint: "--allow-other-version lets this version judge it")
         }
     }
 

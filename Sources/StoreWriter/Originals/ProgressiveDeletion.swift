@@ -59,7 +59,8 @@ final class ProgressiveDeletion {
     }
 
     private func delete(_ index: Int) throws(LaminaError) -> OriginalOutcome {
-        if remover.record.files[index].state != .deleted { try source.checkUnchanged(index) }
+        // Where an earlier run began to delete it, it need not be open, or there.
+        if remover.record.files[index].state == .present { try source.checkUnchanged(index) }
         // An open file keeps its space when its name goes.
         source.release(index)
         let store = Store(path: writer.path, manifest: writer.manifest, in: fileSystem)
