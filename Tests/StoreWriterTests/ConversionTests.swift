@@ -42,7 +42,7 @@ import Testing
     /// it is whole, and the next run completes it to the same bytes.
     @Test(arguments: [EIO, ENOSPC], [false, true])
     func everyFailingCallIsSurvived(_ error: Int32, _ isPersistent: Bool) throws {
-        try Fixtures.withScratchFolder { folder in
+        try Fixtures.withScratchFolder(inMemory: true) { folder in
             let conversion = try SmallConversion(in: folder, chunkBytes: 1 << 20)
             try conversion.run(to: folder + "/whole")
             let expected = try SmallConversion.contents(folder + "/whole")

@@ -30,7 +30,7 @@ import Testing
     private func withStore(_ body: (_ folder: String, _ conversion: SmallConversion, _ store: String) throws -> Void)
         throws
     {
-        try Fixtures.withScratchFolder { folder in
+        try Fixtures.withScratchFolder(inMemory: true) { folder in
             let conversion = try SmallConversion(in: folder, chunkBytes: 1 << 20, isSplit: true)
             try conversion.run(to: folder + "/store")
             try body(folder, conversion, folder + "/store")

@@ -35,7 +35,7 @@ import Testing
     /// faults.
     @Test(arguments: [EIO, ENOSPC], [false, true])
     func everyFailingCallIsSurvived(_ error: Int32, _ isPersistent: Bool) throws {
-        try Fixtures.withScratchFolder { folder in
+        try Fixtures.withScratchFolder(inMemory: true) { folder in
             let expected = try reference(folder)
             for number in 1... {
                 let conversion = try SmallConversion(in: folder, chunkBytes: 1 << 20, isSplit: true)
@@ -83,7 +83,7 @@ import Testing
 
     /// What an interrupted run holds of deleted originals is never thrown away.
     @Test func workThatReplacesOriginalsIsKept() throws {
-        try Fixtures.withScratchFolder { folder in
+        try Fixtures.withScratchFolder(inMemory: true) { folder in
             let store = folder + "/store"
             let conversion = try interrupted(in: folder, store)
             let before = try SmallConversion.contents(store)

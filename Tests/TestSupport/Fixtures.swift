@@ -30,8 +30,15 @@ public enum Fixtures {
     }
 
     /// Runs `body` with a new empty folder that is removed afterwards.
-    public static func withScratchFolder<Value>(_ body: (String) throws -> Value) throws -> Value {
-        let folder = NSTemporaryDirectory() + "lamina-test-" + UUID().uuidString
+    ///
+    /// `inMemory`: where the system has a file system for it, since tests that convert hundreds of times would otherwise
+    /// wait for as many thousand syncs of a disk.
+    public static func withScratchFolder<Value>(
+        inMemory: Bool = false, _ body: (String) throws -> Value
+    ) throws -> Value {
+        let memory = "/dev/shm/"
+        let parent = inMemory && access(memory, W_OK) == 0 ? memory : NSTemporaryDirectory()
+        let folder = parent + "lamina-test-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: folder) }
         return try body(folder)
