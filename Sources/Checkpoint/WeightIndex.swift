@@ -40,14 +40,7 @@ struct WeightIndex {
     static func isPlainFileName(_ name: String, suffix: String) -> Bool {
         guard name.utf8.count <= 255, name.hasSuffix(suffix), name.utf8.count > suffix.utf8.count else { return false }
         guard !name.hasPrefix("."), !name.hasPrefix("-") else { return false }
-        return name.utf8.allSatisfy { byte in
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
-                true
-            default: false
-            }
-        }
+        return name.utf8.allSatisfy(PlainName.has)
     }
 
     /// Tensors that the index and the files do not agree on.
