@@ -114,7 +114,8 @@ public struct HuggingFaceCache: Sendable {
             if let commit = try commit(of: wanted) {
                 commits = [commit]
             } else {
-                let isPrefix = wanted.utf8.count >= minimumPrefixDigits && wanted.utf8.allSatisfy(RepositoryName.isDigit)
+                let isPrefix =
+                    wanted.utf8.count >= minimumPrefixDigits && wanted.utf8.allSatisfy(RepositoryName.isDigit)
                 commits = isPrefix ? snapshots.filter { $0.hasPrefix(wanted) } : []
             }
             guard commits.count <= 1 else {
@@ -134,7 +135,8 @@ public struct HuggingFaceCache: Sendable {
             let more = known.count > listedRevisions ? ", …" : ""
             return LaminaError(
                 .missing, path, "the Hugging Face cache \(what) of \(identifier)",
-                expected: known.isEmpty ? nil : "one of " + known.prefix(listedRevisions).joined(separator: ", ") + more,
+                expected: known.isEmpty
+                    ? nil : "one of " + known.prefix(listedRevisions).joined(separator: ", ") + more,
                 hint: "download it: \(download(revision))")
         }
 
@@ -212,7 +214,9 @@ struct RepositoryName {
     /// Letters, digits, `.`, `_` and `-`, not first or last but for `_`, and no `..`.
     private static func isPlain(_ part: Substring) -> Bool {
         let edges = [part.utf8.first, part.utf8.last]
-        guard !part.isEmpty, !edges.contains(UInt8(ascii: ".")), !edges.contains(UInt8(ascii: "-")) else { return false }
+        guard !part.isEmpty, !edges.contains(UInt8(ascii: ".")), !edges.contains(UInt8(ascii: "-")) else {
+            return false
+        }
         return !part.contains("..") && part.utf8.allSatisfy(PlainName.has)
     }
 

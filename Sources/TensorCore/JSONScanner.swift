@@ -260,7 +260,9 @@ extension JSONScanner {
         while position < range.upperBound {
             let lead = bytes[position]
             let end = position + (lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4)
-            guard end <= range.upperBound, String(validating: bytes[position..<end], as: UTF8.self) != nil else { break }
+            guard end <= range.upperBound, String(validating: bytes[position..<end], as: UTF8.self) != nil else {
+                break
+            }
             position = end
         }
         throw failure("a string is not valid UTF-8", at: position)

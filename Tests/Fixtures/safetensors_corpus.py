@@ -66,7 +66,7 @@ class Corpus:
             (folder / case["file"]).write_bytes(content)
             try:
                 tensors = safetensors.deserialize(content)
-                case["reference"] = [[name, tensor["dtype"], list(tensor["shape"])] for name, tensor in tensors]
+                case["reference"] = sorted(f"{name} {tensor['dtype']} {list(tensor['shape'])}" for name, tensor in tensors)
             except safetensors.SafetensorError as error:
                 case["reference_error"] = str(error)
         (folder / "cases.json").write_text(json.dumps(self.cases))
