@@ -119,7 +119,8 @@ public final class StoreWriter {
         let stale = shards.filter { shard in uses(shard) { changed.contains($0) } }
         if let lost = stale.first(where: { shard in uses(shard) { originals.files[$0].state != .present } }) {
             throw LaminaError(
-                .cannotCreate, path, "\(lost.path) was made of files that changed since and of others that were deleted",
+                .cannotCreate, path,
+                "\(lost.path) was made of files that changed since and of others that were deleted",
                 found: changed.sorted().prefix(5).map { originals.files[$0].path }.joined(separator: ", "),
                 hint: "bring back the files as they were")
         }
