@@ -34,12 +34,18 @@ public struct CheckpointFolder: Sendable {
         self.path = folder
         self.fileSystem = fileSystem
         configPath = folder + "/config.json"
-        let weights = try WeightFiles(
-            folder: folder, names: names, deleted: deleted, resolver: resolver, in: fileSystem)
-        guard names.contains("config.json") else {
-            throw LaminaError(.missing, folder, "the folder has no config.json", hint: "download the whole repository")
+        let weights: WeightFiles
+        do throws(LaminaError) {
+            weights = try WeightFiles(
+                folder: folder, names: names, deleted: deleted, resolver: resolver, in: fileSystem)
+            guard names.contains("config.json") else {
+                throw LaminaError(
+                    .missing, folder, "the folder has no config.json", hint: "download the whole repository")
+            }
+            try resolver.check("config.json")
+        } catch {
+            throw HuggingFaceCache.explained(error, folder: folder, in: fileSystem)
         }
-        try resolver.check("config.json")
         configBytes = try fileSystem.readWhole(configPath, limit: CheckpointFolder.maximumConfigBytes)
         do throws(LaminaError) {
             guard let object = try JSONValue.parse(configBytes).object else {

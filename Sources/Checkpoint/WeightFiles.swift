@@ -109,6 +109,10 @@ struct WeightFiles {
 
     private static func checkTotal(_ files: [WeightFile], folder: String) throws(LaminaError) {
         var total: UInt64 = 0
+        guard files.reduce(0, { $0 + $1.tensors.count }) <= SafetensorsHeader.maximumTensors else {
+            throw LaminaError(
+                .limit, folder, "too many tensors", expected: "at most \(SafetensorsHeader.maximumTensors) in all")
+        }
         for file in files {
             guard let sum = Checked.add(total, file.summedTensorBytes), sum <= maximumTensorBytes else {
                 throw LaminaError(

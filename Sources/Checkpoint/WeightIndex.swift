@@ -10,44 +10,71 @@ struct WeightIndex {
 
     /// `suffix` is what every file's name must end with.
     init(_ bytes: [UInt8], suffix: String, file: String) throws(LaminaError) {
-        var entries: [(tensor: String, file: String)] = []
+        var scanner = JSONScanner(bytes)
+        var map: [(tensor: String, file: String)]?
         var totalSize: UInt64?
+        var members: Set<[UInt8]> = []
         do throws(LaminaError) {
-            guard let document = try JSONValue.parse(bytes).object, let map = document["weight_map"]?.object else {
-                throw LaminaError(.malformed, "", "no \"weight_map\" object")
-            }
-            for (tensor, value) in map.members {
-                guard let name = value.string, WeightIndex.isPlainFileName(name, suffix: suffix) else {
-                    throw LaminaError(
-                        .malformed, "", "the weight map names something that is no plain file name",
-                        expected: "a name like model-00001-of-00002\(suffix)", found: value.summary, tensor: tensor)
+            guard try scanner.peekKind() == .object else { throw LaminaError(.malformed, "", "not a JSON object") }
+            try scanner.scanObjectBytes { (key, scanner) throws(LaminaError) in
+                guard members.insert(Array(key)).inserted else { throw scanner.failure("duplicate key") }
+                if key.elementsEqual("weight_map".utf8) {
+                    map = try WeightIndex.scanMap(&scanner, suffix: suffix)
+                } else if key.elementsEqual("metadata".utf8) {
+                    totalSize = try JSONValue(scanning: &scanner).object?["total_size"]?.unsignedInteger
+                } else {
+                    try scanner.skipValue()
                 }
-                entries.append((tensor, name))
             }
-            totalSize = document["metadata"]?.object?["total_size"]?.unsignedInteger
+            try scanner.finish()
         } catch {
             throw error.about(file)
         }
-        files = Array(Set(entries.map(\.file))).sorted()
+        guard let map else { throw LaminaError(.malformed, file, "no \"weight_map\" object") }
+        files = Array(Set(map.map(\.file))).sorted()
         guard !files.isEmpty, files.count <= WeightFiles.maximumFiles else {
             throw LaminaError(.malformed, file, "the weight map names no file, or too many")
         }
-        self.entries = entries
+        entries = map
         self.totalSize = totalSize
+    }
+
+    /// Entry by entry, since a tree of a hostile index would be many times its size.
+    private static func scanMap(
+        _ scanner: inout JSONScanner, suffix: String
+    ) throws(LaminaError) -> [(tensor: String, file: String)] {
+        guard try scanner.peekKind() == .object else { throw scanner.failure("\"weight_map\" is not an object") }
+        var entries: [(tensor: String, file: String)] = []
+        var tensors: Set<[UInt8]> = []
+        // Most entries name the file that the one before named: one string for all of them.
+        var last = ""
+        try scanner.scanObjectBytes { (key, scanner) throws(LaminaError) in
+            try TensorName.check(key)
+            let tensor = String(decoding: key, as: UTF8.self)
+            guard tensors.count < SafetensorsHeader.maximumTensors else {
+                throw LaminaError(
+                    .malformed, "", "the weight map lists more than \(SafetensorsHeader.maximumTensors) tensors")
+            }
+            guard tensors.insert(Array(key)).inserted else {
+                throw LaminaError(.malformed, "", "the weight map lists the name twice", tensor: tensor)
+            }
+            let value = try JSONValue(scanning: &scanner)
+            guard let name = value.string, isPlainFileName(name, suffix: suffix) else {
+                throw LaminaError(
+                    .malformed, "", "the weight map names something that is no plain file name",
+                    expected: "a name like model-00001-of-00002\(suffix)", found: value.summary, tensor: tensor)
+            }
+            if !last.utf8.elementsEqual(name.utf8) { last = name }
+            entries.append((tensor, last))
+        }
+        return entries
     }
 
     /// A name that is a file of this folder on any system: no separator, no `..`, no escape, no device.
     static func isPlainFileName(_ name: String, suffix: String) -> Bool {
         guard name.utf8.count <= 255, name.hasSuffix(suffix), name.utf8.count > suffix.utf8.count else { return false }
         guard !name.hasPrefix("."), !name.hasPrefix("-") else { return false }
-        return name.utf8.allSatisfy { byte in
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
-                true
-            default: false
-            }
-        }
+        return name.utf8.allSatisfy(PlainName.has)
     }
 
     /// Tensors that the index and the files do not agree on.

@@ -68,4 +68,11 @@ public enum Console {
     public static func environment(_ name: String) -> String? {
         getenv(name).map { String(cString: $0) }
     }
+
+    /// Those of the environment variables `names` that are set.
+    public static func environment(_ names: [String]) -> [String: String] {
+        var values: [String: String] = [:]
+        for name in names { values[name] = environment(name) }
+        return values
+    }
 }

@@ -41,6 +41,7 @@ struct ConversionPlanner {
                 "\(layers.unknown.count) tensors are not in the table of \(architecture.name); they are stored, but not "
                     + "used: \(layers.unknown.prefix(5).joined(separator: ", "))")
         }
+        notes += try TiedWeights(checkpoint: checkpoint).mismatches(definition.ties)
         let shards = layers.shards.map { shard in
             ConversionPlan.Shard(
                 layer: shard.layer,

@@ -37,7 +37,7 @@ struct ConvertCommand: ToolCommand {
             \(exitCodeHelp)
             """)
 
-    @Argument(help: "The checkpoint folder.")
+    @Argument(help: "The checkpoint folder, or ORG/NAME[@REVISION] out of the Hugging Face cache.")
     var source: String
 
     @Argument(help: "The layer store to make.")
@@ -106,6 +106,8 @@ struct ConvertCommand: ToolCommand {
     func execute() throws(LaminaError) {
         lamina_catch_signals()
         let fileSystem = RealFileSystem()
+        let source = try HuggingFaceCache(environment: Console.environment(HuggingFaceCache.variables))
+            .checkpointFolder(for: self.source, in: fileSystem)
         let destination = try Destination(store, source: source, in: fileSystem)
         let place = try place(destination, in: fileSystem)
         let checkpoint = try CheckpointFolder(

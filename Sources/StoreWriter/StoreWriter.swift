@@ -15,8 +15,6 @@ public final class StoreWriter {
     private let earlier: [Manifest.Shard]
     /// The originals and what became of them.
     private(set) var originals: OriginalsRecord
-    /// Source files that are not what an interrupted run read: its shards of them do not count.
-    private let changedFiles: Set<Int>
 
     /// Claims `path` for a store made by `plan`. `restart` discards an interrupted run's work.
     ///
@@ -35,9 +33,10 @@ public final class StoreWriter {
         let recorded = try OriginalsRecord.read(in: path, fileSystem)
         try StoreWriter.checkContinuation(
             path, of: interrupted, recorded, digest: digest, restart: restart)
-        earlier = restart ? [] : interrupted?.shards ?? []
-        (originals, changedFiles) = StoreWriter.merged(
+        let (originals, changed) = StoreWriter.merged(
             OriginalsRecord(plan: digest, folder: plan.sourceFolder, files: plan.originals), with: recorded)
+        self.originals = originals
+        earlier = try StoreWriter.unchanged(restart ? [] : interrupted?.shards ?? [], changed, originals, path: path)
         // Shards of the earlier run stay listed until this one has its own: originals may be gone on their account.
         partial = PartialManifest(plan: digest, source: plan.source, shards: earlier, sideFiles: [])
         for folder in ["layers", "side", "side/source"] { try fileSystem.ensureDirectory(path + "/" + folder) }
@@ -45,6 +44,8 @@ public final class StoreWriter {
             try TemporaryFile.removeLeftovers(in: path + folder, fileSystem)
         }
         try writeSideFiles()
+        // Before the record says what the files are now: a third run could not tell any more that a shard is older.
+        if !changed.isEmpty { try partial.write(to: path, fileSystem) }
         try originals.write(to: path, fileSystem)
     }
 
@@ -107,6 +108,25 @@ public final class StoreWriter {
         return (record, changed)
     }
 
+    /// The shards of an interrupted run that have nothing of the files `changed`, which are not what it read. Throws
+    /// `.cannotCreate` if others cannot be made again, since a part of them was deleted.
+    private static func unchanged(
+        _ shards: [Manifest.Shard], _ changed: Set<Int>, _ originals: OriginalsRecord, path: String
+    ) throws(LaminaError) -> [Manifest.Shard] {
+        func uses(_ shard: Manifest.Shard, _ isMeant: (Int) -> Bool) -> Bool {
+            shard.tensors.contains { isMeant($0.sourceFile) }
+        }
+        let stale = shards.filter { shard in uses(shard) { changed.contains($0) } }
+        if let lost = stale.first(where: { shard in uses(shard) { originals.files[$0].state != .present } }) {
+            throw LaminaError(
+                .cannotCreate, path,
+                "\(lost.path) was made of files that changed since and of others that were deleted",
+                found: changed.sorted().prefix(5).map { originals.files[$0].path }.joined(separator: ", "),
+                hint: "bring back the files as they were")
+        }
+        return shards.filter { shard in !uses(shard) { changed.contains($0) } }
+    }
+
     /// Fails unless `path` is free, an empty folder or an interrupted conversion.
     private static func prepare(_ path: String, _ fileSystem: any FileSystem) throws(LaminaError) {
         guard try fileSystem.exists(path) else { return try fileSystem.ensureDirectory(path) }
@@ -141,7 +161,6 @@ public final class StoreWriter {
     /// and it is written again. Throws `.io`.
     public func reuse(_ relativePath: String) throws(LaminaError) -> Manifest.Shard? {
         guard let shard = earlier.first(where: { $0.path == relativePath }),
-            !shard.tensors.contains(where: { changedFiles.contains($0.sourceFile) }),
             try fileSystem.exists(path + "/" + relativePath)
         else { return nil }
         let file = try OpenFile(path + "/" + relativePath, [.read, .noFollow], in: fileSystem)

@@ -23,8 +23,10 @@ public struct JSONScanner {
     private let limits: Limits
     private var depth = 0
 
-    public init(_ bytes: [UInt8], limits: Limits = Limits()) {
+    /// Scans `bytes` from `start` on; offsets in errors count from the first byte.
+    public init(_ bytes: [UInt8], from start: Int = 0, limits: Limits = Limits()) {
         self.bytes = bytes
+        position = start
         self.limits = limits
     }
 
@@ -131,6 +133,11 @@ public struct JSONScanner {
 
     /// A number's text, exactly as written.
     public mutating func scanNumber() throws(LaminaError) -> String {
+        String(decoding: try scanNumberBytes(), as: UTF8.self)
+    }
+
+    /// The same as bytes.
+    public mutating func scanNumberBytes() throws(LaminaError) -> ArraySlice<UInt8> {
         skipWhitespace()
         let start = position
         if current == UInt8(ascii: "-") { position += 1 }
@@ -150,7 +157,7 @@ public struct JSONScanner {
             if current == UInt8(ascii: "+") || current == UInt8(ascii: "-") { position += 1 }
             try requireDigits()
         }
-        return String(decoding: bytes[start..<position], as: UTF8.self)
+        return bytes[start..<position]
     }
 
     private func isDigit(_ byte: UInt8) -> Bool { byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9") }
@@ -194,11 +201,11 @@ public struct JSONScanner {
     public mutating func skipValue() throws(LaminaError) {
         switch try peekKind() {
         case .object:
-            try scanObject { (_, scanner) throws(LaminaError) in try scanner.skipValue() }
+            try scanObjectBytes { (_, scanner) throws(LaminaError) in try scanner.skipValue() }
         case .array:
             try scanArray { (scanner) throws(LaminaError) in try scanner.skipValue() }
-        case .string: _ = try scanString()
-        case .number: _ = try scanNumber()
+        case .string: try skipString()
+        case .number: _ = try scanNumberBytes()
         case .bool: _ = try scanBool()
         case .null: try scanNull()
         }
@@ -209,23 +216,26 @@ extension JSONScanner {
     /// A string's value.
     public mutating func scanString() throws(LaminaError) -> String {
         skipWhitespace()
-        let start = position
-        guard let plain = try scanPlainString() else { return String(decoding: try scanEscapedString(), as: UTF8.self) }
-        guard let text = String(validating: bytes[plain], as: UTF8.self) else { throw notUTF8(start) }
-        return text
+        return String(decoding: try scanStringBytes(), as: UTF8.self)
     }
 
     /// Appends the bytes of a string's value, which are valid UTF-8, to `output`: for files with a great many strings,
     /// whose `String`s would cost more than reading them.
     public mutating func scanString(into output: inout [UInt8]) throws(LaminaError) {
         skipWhitespace()
-        let start = position
-        if let plain = try scanPlainString() {
-            guard isUTF8(plain) else { throw notUTF8(start) }
-            output.append(contentsOf: bytes[plain])
-        } else {
-            output.append(contentsOf: try scanEscapedString())
-        }
+        output.append(contentsOf: try scanStringBytes())
+    }
+
+    private mutating func skipString() throws(LaminaError) {
+        skipWhitespace()
+        _ = try scanStringBytes()
+    }
+
+    /// The bytes of the string that starts here; they are copied only if there are escapes.
+    private mutating func scanStringBytes() throws(LaminaError) -> ArraySlice<UInt8> {
+        guard let plain = try scanPlainString() else { return try scanEscapedString()[...] }
+        try checkUTF8(plain)
+        return bytes[plain]
     }
 
     /// Like `scanObject` with the bytes of every key, which are valid UTF-8, instead of a `String`.
@@ -233,26 +243,29 @@ extension JSONScanner {
         _ member: (_ key: ArraySlice<UInt8>, _ scanner: inout JSONScanner) throws(LaminaError) -> Void
     ) throws(LaminaError) {
         try scanMembers { (scanner) throws(LaminaError) in
-            let start = scanner.position
-            let key: ArraySlice<UInt8>
-            if let plain = try scanner.scanPlainString() {
-                guard scanner.isUTF8(plain) else { throw scanner.notUTF8(start) }
-                key = scanner.bytes[plain]
-            } else {
-                key = try scanner.scanEscapedString()[...]
-            }
+            let key = try scanner.scanStringBytes()
             try scanner.scanColon()
             try member(key, &scanner)
         }
     }
 
-    private func notUTF8(_ start: Int) -> LaminaError { failure("a string is not valid UTF-8", at: start + 1) }
-
-    private func isUTF8(_ range: Range<Int>) -> Bool {
-        for position in range where bytes[position] >= 0x80 {
-            return String(validating: bytes[position..<range.upperBound], as: UTF8.self) != nil
+    /// Fails at the first byte that is not UTF-8. Escapes are ASCII and stand for whole characters, so a string's text
+    /// may be checked as written.
+    private func checkUTF8(_ range: Range<Int>) throws(LaminaError) {
+        let isASCII = bytes.withUnsafeBufferPointer { bytes in
+            range.allSatisfy { bytes[$0] < 0x80 }
         }
-        return true
+        if isASCII || String(validating: bytes[range], as: UTF8.self) != nil { return }
+        var position = range.lowerBound
+        while position < range.upperBound {
+            let lead = bytes[position]
+            let end = position + (lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4)
+            guard end <= range.upperBound, String(validating: bytes[position..<end], as: UTF8.self) != nil else {
+                break
+            }
+            position = end
+        }
+        throw failure("a string is not valid UTF-8", at: position)
     }
 
     /// Where the value of a string without escapes is; `nil`, before the string, if it has some.
@@ -285,7 +298,7 @@ extension JSONScanner {
             position += 1
             switch byte {
             case UInt8(ascii: "\""):
-                guard String(validating: text, as: UTF8.self) != nil else { throw notUTF8(start - 1) }
+                try checkUTF8(start..<(position - 1))
                 return text
             case UInt8(ascii: "\\"):
                 try scanEscape(into: &text)
@@ -325,14 +338,18 @@ extension JSONScanner {
             code = 0x10000 + (code - 0xD800) << 10 + (low - 0xDC00)
         }
         guard let scalar = Unicode.Scalar(code) else { throw failure("lone surrogate in a string", at: start) }
-        text.append(contentsOf: Array(String(Character(scalar)).utf8))
+        text.append(contentsOf: UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter)
     }
 
     private mutating func scanHexadecimal() throws(LaminaError) -> UInt32 {
         var code: UInt32 = 0
         for _ in 0..<4 {
-            guard let byte = current, let digit = Character(Unicode.Scalar(byte)).hexDigitValue else {
-                throw failure("expected four hexadecimal digits")
+            let digit: UInt8
+            switch current {
+            case .some(let byte) where isDigit(byte): digit = byte - UInt8(ascii: "0")
+            case .some(let byte) where (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(byte | 0x20):
+                digit = (byte | 0x20) - UInt8(ascii: "a") + 10
+            default: throw failure("expected four hexadecimal digits")
             }
             code = code << 4 | UInt32(digit)
             position += 1

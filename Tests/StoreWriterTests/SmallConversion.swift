@@ -101,19 +101,20 @@ struct SmallConversion {
         return files
     }
 
-    /// Converts into `destination`. `stopAfter` bytes simulates an interruption.
+    /// Converts into `destination`. `stopAfter` bytes simulates an interruption; `change` is called once, when some bytes
+    /// are stored.
     @discardableResult
     func run(
         to destination: String, in fileSystem: any FileSystem = RealFileSystem(), threads: Int = 1,
         stopAfter: UInt64 = .max, restart: Bool = false, progressively: Bool = false,
-        kernels: KernelTable = SmallConversion.kernels
+        kernels: KernelTable = SmallConversion.kernels, change: @escaping () -> Void = {}
     ) throws(LaminaError) -> [OriginalsDeletion.Entry] {
         let files = try open(for: destination, in: fileSystem)
         var options = Conversion.Options(threads: threads)
         options.restarts = restart
         options.deletesProgressively = progressively
         let conversion = Conversion(plan: plan(files), options: options, kernels: kernels, fileSystem: fileSystem)
-        let observer = Stopper(after: stopAfter)
+        let observer = Stopper(after: stopAfter, change)
         _ = try conversion.run(to: destination, source: OpenedFiles(files), observer: observer)
         return observer.entries
     }
@@ -157,11 +158,17 @@ private final class OpenedFiles: ConversionSource {
 
 private final class Stopper: ConversionObserver {
     private var left: UInt64
+    private var change: (() -> Void)?
     private(set) var entries: [OriginalsDeletion.Entry] = []
 
-    init(after bytes: UInt64) { left = bytes }
+    init(after bytes: UInt64, _ change: @escaping () -> Void) {
+        left = bytes
+        self.change = change
+    }
 
     func stored(bytes: UInt64) throws(LaminaError) {
+        change?()
+        change = nil
         guard bytes <= left else { throw LaminaError(.io, "", "interrupted") }
         left -= bytes
     }

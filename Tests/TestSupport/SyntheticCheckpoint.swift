@@ -60,6 +60,25 @@ public enum SyntheticCheckpoint {
         return bytes
     }
 
+    /// Bytes that no arithmetic leaves alone: every bit pattern of one- and two-byte types in turn; of wider ones zeros
+    /// and infinities of both signs, subnormal numbers, quiet and signalling NaNs with payloads, then random bits.
+    public static func hostileBytes(_ count: Int, dtype: DType, using generator: inout SeededGenerator) -> [UInt8] {
+        let bits = UInt64(dtype.size * 8)
+        let (mantissa, exponent): (UInt64, UInt64) = dtype.size == 4 ? (23, 255) : (52, 2047)
+        let sign = UInt64(1) << (bits - 1)
+        let infinity = exponent << mantissa
+        let specials = [
+            0, 1, (1 << mantissa) - 1, 1 << mantissa, infinity, infinity + 1, infinity + 0x1234,
+            infinity | 1 << (mantissa - 1), (infinity | 1 << (mantissa - 1)) + 0x1234,
+        ].flatMap { [$0, $0 | sign] }
+        return (0..<count).flatMap { index in
+            let pattern =
+                dtype.size <= 2
+                ? UInt64(index) : index < specials.count ? specials[index] : generator.next()
+            return withUnsafeBytes(of: pattern.littleEndian) { Array($0.prefix(dtype.size)) }
+        }
+    }
+
     /// Half precision, truncated; values here are far from its limits.
     private static func halfBits(_ value: Float) -> UInt16 {
         let bits = value.bitPattern
@@ -79,21 +98,26 @@ public enum SyntheticCheckpoint {
         public var vocabulary = 150
         public var isTied = false
         public var dtype = DType.bfloat16
+        /// Weights of `hostileBytes`, with which no model computes anything.
+        public var isHostile = false
 
         public init() {}
     }
 
     /// Writes a llama checkpoint into `folder`: rows no multiple of 64, and matrices wide enough to be split by columns
-    /// when chunks are small.
-    public static func writeLlama(_ sizes: LlamaSizes, to folder: String, seed: UInt64 = 7) throws {
+    /// when chunks are small; `more` tensors follow in the same file.
+    public static func writeLlama(
+        _ sizes: LlamaSizes, to folder: String, seed: UInt64 = 7, more: [Tensor] = []
+    ) throws {
         var generator = SeededGenerator(seed: seed)
         var tensors: [Tensor] = []
         func add(_ name: String, _ shape: [Int]) {
             let count = shape.reduce(1, *)
-            tensors.append(
-                Tensor(
-                    name: name, dtype: sizes.dtype, shape: shape,
-                    bytes: weights(count, dtype: sizes.dtype, using: &generator)))
+            let bytes =
+                sizes.isHostile
+                ? hostileBytes(count, dtype: sizes.dtype, using: &generator)
+                : weights(count, dtype: sizes.dtype, using: &generator)
+            tensors.append(Tensor(name: name, dtype: sizes.dtype, shape: shape, bytes: bytes))
         }
         let queries = sizes.heads * sizes.headDimension
         let keys = sizes.keyValueHeads * sizes.headDimension
@@ -122,7 +146,7 @@ public enum SyntheticCheckpoint {
             "tie_word_embeddings": .bool(sizes.isTied), "bos_token_id": 1, "eos_token_id": 2,
         ]
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        try Data(safetensors(tensors)).write(to: URL(fileURLWithPath: folder + "/model.safetensors"))
+        try Data(safetensors(tensors + more)).write(to: URL(fileURLWithPath: folder + "/model.safetensors"))
         try Data(config.text().utf8).write(to: URL(fileURLWithPath: folder + "/config.json"))
     }
 }

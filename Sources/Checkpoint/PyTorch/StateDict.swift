@@ -91,7 +91,7 @@ private struct Builder {
         }
         let name = try reader.text(slice)
         do throws(LaminaError) {
-            try TensorName.check(name)
+            try TensorName.check(name.utf8)
         } catch {
             throw error.about(reader.window.path)
         }
