@@ -128,6 +128,7 @@ public final class StoreWriter {
                 found: (foreign.isEmpty ? names : foreign).prefix(5).joined(separator: ", "),
                 hint: "choose another name for the store, or empty the folder")
         }
+        try fileSystem.ensureDirectory(path)
     }
 
     private static func refuseExistingStore(_ path: String, _ fileSystem: any FileSystem) throws(LaminaError) {

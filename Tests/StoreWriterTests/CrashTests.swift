@@ -1,5 +1,4 @@
 import Foundation
-import Glibc
 import LayerStore
 import StoreWriter
 import TensorCore
@@ -12,87 +11,143 @@ import Testing
     /// How a conversion begins.
     enum Beginning: CaseIterable {
         case nothing
-        /// A run that was stopped after its first shard.
+        /// A run was stopped after its first shard.
         case interrupted
         /// The same, but that shard was damaged since, and there is a leftover.
         case damaged
     }
 
-    private static let survivals: [DiskState.Survival] =
-        [.dropped, .kept, .zeros, .nameless] + (0..<4).map { .torn(seed: $0) }
-
     @Test(arguments: Beginning.allCases)
     func everyCrashLeavesNoStoreOrAWholeOne(_ beginning: Beginning) throws {
         try Fixtures.withScratchFolder { folder in
+            // Small enough that all is tried, chunks large enough that most of it is not one chunk after another.
             let conversion = try SmallConversion(in: folder, chunkBytes: 1 << 15)
-            try conversion.run(to: folder + "/whole", in: UnsyncedFileSystem())
-            let expected = try SmallConversion.contents(folder + "/whole")
+            let expected = try whole(conversion, in: folder)
             let disk = folder + "/disk"
-            try prepare(disk, beginning, conversion)
-            let recording = try CrashingFileSystem(recording: disk)
-            try conversion.run(to: disk + "/store", in: recording)
-            let log = recording.log
-            #expect(log.pointCount > 60, "the conversion was logged")
-
-            let image = folder + "/image"
-            var seen: Set<CrashImage> = []
+            let store = disk + "/store"
+            try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: true)
+            if beginning != .nothing { try interrupt(conversion, at: disk, isDamaged: beginning == .damaged) }
             var storeCount = 0
-            try log.forEachPoint { point, disk in
-                for survival in CrashTests.survivals {
-                    let found = disk.image(survival)
-                    // A finished conversion is there whatever survives; the same image need not be looked at twice.
-                    guard seen.insert(found).inserted || point == log.pointCount - 1 else { continue }
-                    mkdir(image, 0o700)
-                    try found.write(to: image)
-                    let isStore = try check(image + "/store", against: expected, conversion, "\(point) \(survival)")
-                    if isStore { storeCount += 1 }
-                    if point == log.pointCount - 1 { #expect(isStore, "a finished store is durable: \(survival)") }
-                    try FileManager.default.removeItem(atPath: image)
+            let images = try CrashLoop(disk: disk).run { fileSystem in
+                try conversion.run(to: store, in: fileSystem)
+            } examine: { crash in
+                guard FileManager.default.fileExists(atPath: store + "/manifest.json") else {
+                    #expect(!crash.isAfterwards, "a finished store is durable: \(crash)")
+                    try conversion.run(to: store, in: UnsyncedFileSystem())
+                    #expect(try SmallConversion.contents(store) == expected, "\(crash)")
+                    return
                 }
+                storeCount += 1
+                #expect(try StoredTensors(at: store).damage.isEmpty, "\(crash)")
+                let contents = try SmallConversion.contents(store)
+                #expect(expected.allSatisfy { contents[$0.key] == $0.value }, "\(crash)")
             }
-            #expect(storeCount > 0 && storeCount < seen.count)
+            #expect(storeCount > 10 && images > storeCount + 50)
         }
     }
 
-    private func prepare(_ disk: String, _ beginning: Beginning, _ conversion: SmallConversion) throws {
-        mkdir(disk, 0o700)
-        guard beginning != .nothing else { return }
-        #expect(throws: LaminaError.self) {
-            try conversion.run(to: disk + "/store", in: UnsyncedFileSystem(), stopAfter: 302_000)
+    /// What an uninterrupted conversion makes.
+    private func whole(_ conversion: SmallConversion, in folder: String) throws -> [String: Data] {
+        try conversion.run(to: folder + "/whole", in: UnsyncedFileSystem())
+        return try SmallConversion.contents(folder + "/whole")
+    }
+
+    /// Leaves what a conversion leaves that is killed with its first shard recorded and the second one begun.
+    private func interrupt(_ conversion: SmallConversion, at disk: String, isDamaged: Bool) throws {
+        let recording = try CrashingFileSystem(recording: disk)
+        try conversion.run(to: disk + "/store", in: recording)
+        try FileManager.default.removeItem(atPath: disk)
+        try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: true)
+        var last: CrashImage?
+        recording.log.forEachPoint { _, state in
+            let image = state.image(.kept)
+            if image.files["store/layers/unused.h5"] == nil, image.files["store/manifest.partial.json"] != nil {
+                last = image
+            }
         }
-        guard beginning == .damaged else { return }
+        try #require(last).write(to: disk)
+        guard isDamaged else { return }
         try Data([1]).write(to: URL(fileURLWithPath: disk + "/store/layers/.0000.h5.abc.tmp"))
         let shard = try #require(FileHandle(forWritingAtPath: disk + "/store/layers/0000.h5"))
         shard.seek(toFileOffset: 9000)
         shard.write(Data([0xAA, 0xBB]))
     }
 
-    /// Whether there is a store, which must then be `expected`; if there is none, the conversion is run again.
-    private func check(
-        _ path: String, against expected: [String: Data], _ conversion: SmallConversion, _ comment: Comment
-    ) throws -> Bool {
-        do {
-            let store = try Store(path: path, in: RealFileSystem())
-            #expect(try damage(store).isEmpty, comment)
-            let contents = try SmallConversion.contents(path)
-            for (name, bytes) in expected { #expect(contents[name] == bytes, comment) }
-            return true
-        } catch let error as LaminaError {
-            #expect(error.kind == .missing, comment)
-            do {
-                try conversion.run(to: path, in: UnsyncedFileSystem())
-            } catch {
-                Issue.record("\(comment): \(error)")
+    /// Power loss while originals are deleted, after the conversion or during it: every tensor is in its original or in a
+    /// shard that decodes to it, and the same command run again finishes.
+    @Test(arguments: [false, true])
+    func everyCrashWhileDeletingLosesNothing(_ isProgressive: Bool) throws {
+        try Fixtures.withScratchFolder { folder in
+            let disk = folder + "/disk"
+            let conversion = try SmallConversion(in: disk, chunkBytes: 1 << 15, isSplit: true)
+            let expected = try whole(conversion, in: folder)
+            let store = disk + "/store"
+            let tensors = try StoredTensors(at: folder + "/whole").tensors
+            var goneCount = 0
+            let images = try CrashLoop(disk: disk).run { fileSystem in
+                try conversion.convertAndDelete(to: store, progressively: isProgressive, in: fileSystem)
+            } examine: { crash in
+                let gone = conversion.names.indices.filter {
+                    let bytes = FileManager.default.contents(atPath: conversion.source + "/" + conversion.names[$0])
+                    return bytes != conversion.originals[conversion.names[$0]]
+                }
+                if !gone.isEmpty {
+                    goneCount += 1
+                    let stored = try StoredTensors(at: store)
+                    #expect(stored.damage.isEmpty, "\(crash)")
+                    let lost = tensors.filter { gone.contains($0.sourceFile) && !stored.tensors.contains($0) }
+                    #expect(lost.isEmpty, "\(crash): lost \(lost.map(\.name))")
+                }
+                #expect(!crash.isAfterwards || gone.count == conversion.names.count, "deletion is durable: \(crash)")
+                try conversion.convertAndDelete(to: store, progressively: isProgressive, in: crash.fileSystem)
+                #expect(try SmallConversion.contents(store) == expected, "\(crash)")
+                #expect(try FileManager.default.contentsOfDirectory(atPath: conversion.source).isEmpty, "\(crash)")
             }
-            #expect(try SmallConversion.contents(path) == expected, comment)
-            return false
+            #expect(goneCount > 10 && images > goneCount + 50)
         }
     }
+}
 
-    private func damage(_ store: Store) throws(LaminaError) -> [LaminaError] {
+extension SmallConversion {
+    /// What `lamina-convert` does to convert and delete the originals, run once or again.
+    fileprivate func convertAndDelete(
+        to store: String, progressively: Bool, in fileSystem: any FileSystem
+    ) throws(LaminaError) {
+        let conversion = Conversion(
+            plan: plan(try open(for: store, in: fileSystem)), options: Conversion.Options(threads: 1),
+            kernels: SmallConversion.kernels, fileSystem: fileSystem)
+        if case .noStore = try conversion.find(at: store) {
+            try run(to: store, in: fileSystem, progressively: progressively)
+            if progressively { return }
+        }
+        var deletion = try OriginalsDeletion(
+            of: try Store(path: store, in: fileSystem), permissions: OriginalsDeletion.Permissions())
+        _ = try deletion.run(threads: 1, kernels: SmallConversion.kernels) { (_) throws(LaminaError) in }
+    }
+}
+
+/// What a store, finished or not, says it holds, and whether it does.
+private struct StoredTensors {
+    let tensors: [Manifest.Tensor]
+    let damage: [LaminaError]
+
+    init(at path: String) throws {
+        let real = RealFileSystem()
+        let store: Store
+        if try real.exists(path + "/" + Manifest.fileName) {
+            store = try Store(path: path, in: real)
+        } else {
+            let partial = try #require(try PartialManifest.read(in: path, real))
+            let manifest = Manifest(
+                tool: Manifest.Tool(version: laminaVersion, zstd: "", hdf5: ""), architecture: "llama",
+                chunkBytes: 1 << 15, source: partial.source, shards: partial.shards, tied: [],
+                sideFiles: partial.sideFiles)
+            store = Store(path: path, manifest: manifest, in: real)
+        }
         let verification = Verification(store: store, level: .decode, kernels: SmallConversion.kernels)
         var damage = try verification.checkSideFiles()
         for shard in store.manifest.shards { damage += try verification.check(shard) { (_) throws(LaminaError) in } }
-        return damage
+        self.damage = damage
+        tensors = store.manifest.shards.flatMap(\.tensors)
     }
 }
