@@ -13,11 +13,11 @@ struct Destination {
 
     /// Throws `.cannotCreate` if `store` is the source, inside it or around it, or its folder is missing.
     init(_ store: String, source: String, in fileSystem: any FileSystem) throws(LaminaError) {
-        let parentFolder = Destination.parentFolder(of: store)
-        guard case .success(let parentPath) = fileSystem.canonicalPath(parentFolder),
+        let folder = parentFolder(of: store)
+        guard case .success(let parentPath) = fileSystem.canonicalPath(folder),
             case .success(let facts) = fileSystem.facts(at: parentPath, followLinks: true), facts.isDirectory
         else {
-            throw LaminaError(.cannotCreate, parentFolder, "no such folder", hint: "create it first")
+            throw LaminaError(.cannotCreate, folder, "no such folder", hint: "create it first")
         }
         path = store
         parent = parentPath
@@ -67,12 +67,5 @@ struct Destination {
     /// How an existing store there is replaced.
     var replacement: StoreReplacement {
         StoreReplacement(of: path, name: name, parent: parent, in: fileSystem)
-    }
-
-    private static func parentFolder(of path: String) -> String {
-        let parts = path.split(separator: "/", omittingEmptySubsequences: true)
-        let parent = parts.dropLast().joined(separator: "/")
-        if path.hasPrefix("/") { return "/" + parent }
-        return parent.isEmpty ? "." : parent
     }
 }

@@ -27,6 +27,8 @@ public final class StoreWriter {
         let digest = plan.digest
         try StoreWriter.prepare(path, fileSystem)
         lock = try WriterLock(path, in: fileSystem)
+        // The lock's file tells later runs that what else is in the folder is ours.
+        try fileSystem.syncDirectory(path)
         // Again under the lock: another writer may have sealed its store in between.
         try StoreWriter.refuseExistingStore(path, fileSystem)
         let interrupted = try PartialManifest.read(in: path, fileSystem)
@@ -55,7 +57,9 @@ public final class StoreWriter {
         by plan: ConversionPlan, at path: String, _ fileSystem: any FileSystem
     ) throws(LaminaError) -> (store: Store, wasUnfinished: Bool)? {
         guard try OriginalsRecord.read(in: path, fileSystem)?.plan == plan.digest else { return nil }
-        let wasUnfinished = try fileSystem.exists(path + "/" + PartialManifest.fileName)
+        let traces = [PartialManifest.fileName, WriterLock.fileName]
+        var wasUnfinished = false
+        for name in traces where try fileSystem.exists(path + "/" + name) { wasUnfinished = true }
         if wasUnfinished { try removeTraces(of: try WriterLock(path, in: fileSystem), in: path, fileSystem) }
         return (try Store(path: path, in: fileSystem), wasUnfinished)
     }
@@ -148,6 +152,7 @@ public final class StoreWriter {
                 found: (foreign.isEmpty ? names : foreign).prefix(5).joined(separator: ", "),
                 hint: "choose another name for the store, or empty the folder")
         }
+        try fileSystem.ensureDirectory(path)
     }
 
     private static func refuseExistingStore(_ path: String, _ fileSystem: any FileSystem) throws(LaminaError) {

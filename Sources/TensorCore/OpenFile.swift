@@ -221,7 +221,7 @@ extension FileSystem {
         try directory.sync()
     }
 
-    /// Creates a folder; fine if it is there already. Throws `.cannotCreate`.
+    /// Creates a folder, durably; fine if it is there already. Throws `.cannotCreate`, `.io`.
     public func ensureDirectory(_ path: String) throws(LaminaError) {
         let status = makeDirectory(path)
         if status < 0, status != -EEXIST {
@@ -230,6 +230,9 @@ extension FileSystem {
         guard case .success(let facts) = facts(at: path, followLinks: true), facts.isDirectory else {
             throw LaminaError(.cannotCreate, path, "exists and is not a folder")
         }
+        // Files synced in a folder are lost with it if its own name is not synced; one that is there already may be
+        // from a run that was killed before it came to that.
+        try syncDirectory(parentFolder(of: path))
     }
 
     /// Removes a file; fine if it is gone already. Throws `.io`.
@@ -264,4 +267,12 @@ extension OpenFile {
             if count < buffer.bytes.count { return hasher.finalize() }
         }
     }
+}
+
+/// The folder that the last part of `path` is in, as it is written: `.` where it has one part only.
+public func parentFolder(of path: String) -> String {
+    let parts = path.split(separator: "/", omittingEmptySubsequences: true)
+    let parent = parts.dropLast().joined(separator: "/")
+    if path.hasPrefix("/") { return "/" + parent }
+    return parent.isEmpty ? "." : parent
 }

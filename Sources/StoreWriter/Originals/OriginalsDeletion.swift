@@ -37,6 +37,7 @@ public struct OriginalsDeletion {
         try OriginalsDeletion.check(
             lossy: store.manifest.lossyTensors, version: store.manifest.tool.version, path: store.path, permissions)
         lock = try WriterLock(store.path, in: fileSystem)
+        try TemporaryFile.removeLeftovers(in: store.path, fileSystem)
         guard let record = try OriginalsRecord.read(in: store.path, fileSystem) else {
             throw LaminaError(
                 .missing, store.path, "nothing is known of the originals: the store has no \(OriginalsRecord.fileName)",
