@@ -10,7 +10,7 @@ public struct PlaneSpecification: Sendable, Equatable {
     public let coding: ChunkRecord.Encoding
 }
 
-/// A lossless way to store elements: split into planes, each stored as it is or coded.
+/// A way to store elements: split into planes, each stored as it is or coded.
 public protocol Codec: Sendable {
     /// Stable number in shard headers, never reused.
     var identifier: UInt8 { get }
@@ -18,6 +18,8 @@ public protocol Codec: Sendable {
     var name: String { get }
     /// The dtypes it takes; `nil` for all.
     var dtype: DType? { get }
+    /// Whether decoding gives the source's bytes back; true unless a codec says otherwise.
+    var isLossless: Bool { get }
     /// Planes for elements of `elementSize` bytes; at most four.
     func planes(elementSize: Int) -> [PlaneSpecification]
     /// Takes `count` elements apart; every plane has exactly its size.
@@ -26,6 +28,10 @@ public protocol Codec: Sendable {
     func merge(
         _ planes: UnsafePointer<UnsafeRawPointer>, into elements: UnsafeMutableRawPointer, count: Int,
         kernels: KernelTable)
+}
+
+extension Codec {
+    public var isLossless: Bool { true }
 }
 
 /// The C functions for one instruction set.
