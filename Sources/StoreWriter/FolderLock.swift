@@ -33,9 +33,13 @@ final class FolderLock {
     }
 
     private static func isNamed(_ file: OpenFile, _ location: String) throws(LaminaError) -> Bool {
-        guard case .success(let named) = file.fileSystem.facts(at: location, followLinks: false) else { return false }
-        let facts = try file.facts()
-        return (named.device, named.inode) == (facts.device, facts.inode)
+        switch file.fileSystem.facts(at: location, followLinks: false) {
+        case .success(let named):
+            let facts = try file.facts()
+            return (named.device, named.inode) == (facts.device, facts.inode)
+        case .failure(.noEntry): return false
+        case .failure(let error): throw LaminaError(.io, location, "cannot examine: \(error.text)")
+        }
     }
 
     /// Removes the lock file. Throws `.io`.

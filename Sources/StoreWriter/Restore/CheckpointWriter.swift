@@ -193,20 +193,21 @@ public struct CheckpointWriter {
                 .damaged, location(of: file), "what the store gives back is not the original that was deleted",
                 expected: known.description, found: digest.description)
         }
-        try readBack(temporary.file, file, expected: digest, observer)
+        try readBack(temporary, file, expected: digest, observer)
         try temporary.publish(isNew: true)
         return digest
     }
 
     /// Reads a written file from the disk. Throws `.io` if it is not what was written.
     private func readBack(
-        _ written: OpenFile, _ file: CheckpointFile, expected: SHA256Digest, _ observer: any CheckpointObserver
+        _ temporary: TemporaryFile, _ file: CheckpointFile, expected: SHA256Digest, _ observer: any CheckpointObserver
     ) throws(LaminaError) {
+        let written = temporary.file
         try written.sync()
         written.dropCache()
         written.adviseSequential()
         let digest = RunningDigest()
-        try FileScan(file: written, size: file.size, pool: checkPool).run(
+        try FileScan(file: written, direct: temporary.direct, size: file.size, pool: checkPool).run(
             [digest]
         ) { (bytes) throws(LaminaError) in try observer.processed(bytes: bytes / 2) }
         let found = digest.finish()

@@ -11,6 +11,8 @@ struct FileScan {
     private static let windowBytes = 8 << 20
 
     let file: OpenFile
+    /// The same file past the page cache, where that works: saves a copy, and what is read comes from the disk.
+    var direct: OpenFile?
     /// Bytes in all; the file must have them.
     let size: UInt64
     let pool: WorkerPool
@@ -23,16 +25,32 @@ struct FileScan {
     ) throws(LaminaError) {
         var current = try Window(capacity: min(FileScan.windowBytes, Int(size)))
         var following = try Window(capacity: min(FileScan.windowBytes, Int(size)))
-        try current.load(file, from: 0, size: size)
+        try load(current, from: 0)
         while current.count > 0, !isDone() {
             let (now, next) = (current, following)
             let end = now.offset + UInt64(now.count)
             try pool.run(consumers.count + 1) { (index, _) throws(LaminaError) in
-                if index == 0 { return try next.load(file, from: end, size: size) }
+                if index == 0 { return try load(next, from: end) }
                 consumers[index - 1].take(now.bytes, at: now.offset)
             }
             try progress(UInt64(now.count))
             swap(&current, &following)
+        }
+    }
+
+    private func load(_ window: Window, from offset: UInt64) throws(LaminaError) {
+        let buffer = window.room(from: offset, size: size)
+        let pages = buffer.count / AlignedBuffer.alignment * AlignedBuffer.alignment
+        var found = 0
+        // What the file system refuses to read this way is read the other way; it then tells what is wrong, too.
+        if let direct, pages > 0 {
+            let whole = UnsafeMutableRawBufferPointer(rebasing: buffer[0..<pages])
+            found = (try? direct.read(into: whole, at: offset)) == pages ? pages : 0
+        }
+        let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[found...])
+        found += try file.read(into: rest, at: offset + UInt64(found))
+        guard found == buffer.count else {
+            throw LaminaError(.io, file.path, "the file became shorter while being read")
         }
     }
 
@@ -46,13 +64,11 @@ struct FileScan {
 
         var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer.bytes[0..<count]) }
 
-        func load(_ file: OpenFile, from start: UInt64, size: UInt64) throws(LaminaError) {
+        /// Room for the part of a file of `size` bytes that begins at `start`.
+        func room(from start: UInt64, size: UInt64) -> UnsafeMutableRawBufferPointer {
             offset = start
             count = Int(min(UInt64(buffer.bytes.count), size - start))
-            let found = try file.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[0..<count]), at: start)
-            guard found == count else {
-                throw LaminaError(.io, file.path, "the file became shorter while being read")
-            }
+            return UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[0..<count])
         }
     }
 }

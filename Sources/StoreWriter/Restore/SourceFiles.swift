@@ -29,8 +29,9 @@ public struct SourceFiles: Sendable {
             uniqueKeysWithValues: store.manifest.sideFiles.map { (Array($0.path.utf8), $0.size) })
     }
 
-    /// Refuses a store with a tensor whose codec does not give the source's bytes back, or is not among `codecs`.
-    static func requireLossless(
+    /// Refuses a store with a tensor whose codec does not give the source's bytes back, or is not among `codecs`. Throws
+    /// `.malformed`.
+    public static func requireLossless(
         _ manifest: Manifest, path: String, codecs: [any Codec] = Codecs.all
     ) throws(LaminaError) {
         for tensor in manifest.shards.flatMap(\.tensors) {

@@ -36,7 +36,9 @@ final class WeightFileWriter: @unchecked Sendable {
         manifestPath = store.location(of: Manifest.fileName)
         tensors = try StoredTensors(layout, of: store)
         let records = tensors.records
-        let capacity = max(WeightFileWriter.waveBytes, records.map(\.sourceBlockBytes).max() ?? 0)
+        // No more than the file: fresh memory is dear.
+        let wave = min(WeightFileWriter.waveBytes, Int(layout.size))
+        let capacity = max(wave, records.map(\.sourceBlockBytes).max() ?? 0)
         let perReader = max(1, SourceBlockReader.memoryBytes(tensors: records))
         let left = WeightFileWriter.memoryBudget - WeightFileWriter.uncounted - 2 * capacity
         guard left >= perReader else {
