@@ -103,6 +103,16 @@ int64_t lamina_read_link_in(int directory, const char *name, char *buffer, size_
     return count < 0 ? -errno : count;
 }
 
+int lamina_rename_new(const char *from, const char *to) {
+#ifdef RENAME_NOREPLACE
+    return result(renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE));
+#else
+    (void)from;
+    (void)to;
+    return -ENOSYS;
+#endif
+}
+
 int lamina_exchange(const char *first, const char *second) {
 #ifdef RENAME_EXCHANGE
     return result(renameat2(AT_FDCWD, first, AT_FDCWD, second, RENAME_EXCHANGE));

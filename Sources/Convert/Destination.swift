@@ -2,7 +2,7 @@ import CommandLineSupport
 import StoreWriter
 import TensorCore
 
-/// Where a store is to be made.
+/// Where a store, or a checkpoint out of one, is to be made.
 struct Destination {
     /// As the user wrote it.
     let path: String
@@ -11,17 +11,17 @@ struct Destination {
     let name: String
     private let fileSystem: any FileSystem
 
-    /// Throws `.cannotCreate` if `store` is the source, inside it or around it, or its folder is missing.
-    init(_ store: String, source: String, in fileSystem: any FileSystem) throws(LaminaError) {
-        let folder = parentFolder(of: store)
-        guard case .success(let parentPath) = fileSystem.canonicalPath(folder),
+    /// Throws `.cannotCreate` if it is the source, inside it or around it, or its folder is missing.
+    init(_ folder: String, source: String, in fileSystem: any FileSystem) throws(LaminaError) {
+        let around = parentFolder(of: folder)
+        guard case .success(let parentPath) = fileSystem.canonicalPath(around),
             case .success(let facts) = fileSystem.facts(at: parentPath, followLinks: true), facts.isDirectory
         else {
-            throw LaminaError(.cannotCreate, folder, "no such folder", hint: "create it first")
+            throw LaminaError(.cannotCreate, around, "no such folder", hint: "create it first")
         }
-        path = store
+        path = folder
         parent = parentPath
-        name = store.split(separator: "/").last.map(String.init) ?? ""
+        name = folder.split(separator: "/").last.map(String.init) ?? ""
         self.fileSystem = fileSystem
         try checkSeparation(from: source)
     }
@@ -38,7 +38,7 @@ struct Destination {
         let around = (sourcePath + "/").utf8.starts(with: (target + "/").utf8)
         guard !nested, !around else {
             throw LaminaError(
-                .cannotCreate, path, "the store and the source must be separate folders",
+                .cannotCreate, path, "it and \(source) must be separate folders",
                 hint: "choose a place beside \(source)")
         }
     }

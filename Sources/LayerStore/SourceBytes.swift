@@ -1,67 +1,69 @@
 import CKernels
 import TensorCore
 
-/// Gives a stored tensor's bytes back in the order of its source, piece by piece.
-public final class SourceBytes {
+/// Decodes stored tensors block by block, in the order of their source: owns what that needs, so each thread has its own.
+public final class SourceBlockReader: @unchecked Sendable {
+    // Sendable: one thread at a time uses it.
     private let kernels: KernelTable
     private let decoder: ChunkDecoder
     private let stored: AlignedBuffer
-    private let rows: AlignedBuffer
 
-    /// Room for every tensor of `header`. Throws `.limit`.
-    public init(header: ShardHeader, kernels: KernelTable) throws(LaminaError) {
+    /// Room for blocks of `tensors`. Throws `.limit`.
+    public init(tensors: some Sequence<TensorRecord>, kernels: KernelTable) throws(LaminaError) {
+        let sizes = SourceBlockReader.sizes(tensors)
         self.kernels = kernels
-        var slot = 0
-        var extent = 0
-        var rowBytes = 0
-        for tensor in header.tensors where tensor.geometry.chunkCount > 0 {
-            slot = max(slot, tensor.geometry.slotBytes)
-            for chunk in 0..<tensor.geometry.chunkCount { extent = max(extent, tensor.extent(ofChunk: chunk).count) }
-            rowBytes = max(rowBytes, tensor.sourceBlockBytes)
-        }
-        guard max(extent, rowBytes) <= 1 << 30 else {
-            throw LaminaError(.limit, "", "64 rows of a matrix are too large", found: "\(rowBytes) bytes")
-        }
-        decoder = try ChunkDecoder(slotBytes: slot, kernels: kernels)
-        stored = try AlignedBuffer(count: extent)
-        rows = try AlignedBuffer(count: rowBytes)
+        decoder = try ChunkDecoder(slotBytes: sizes.slot, kernels: kernels)
+        stored = try AlignedBuffer(count: sizes.extent)
     }
 
-    /// Calls `body` with the tensor's bytes in order. Throws `.damaged` naming the tensor, `.io`, and what `body` throws.
+    private static func sizes(_ tensors: some Sequence<TensorRecord>) -> (slot: Int, extent: Int) {
+        var slot = 0
+        var extent = 0
+        for tensor in tensors where tensor.geometry.chunkCount > 0 {
+            slot = max(slot, tensor.geometry.slotBytes)
+            for chunk in 0..<tensor.geometry.chunkCount { extent = max(extent, tensor.extent(ofChunk: chunk).count) }
+        }
+        return (slot, extent)
+    }
+
+    /// Bytes one reader of `tensors` takes.
+    public static func memoryBytes(tensors: some Sequence<TensorRecord>) -> Int {
+        let sizes = sizes(tensors)
+        return ChunkDecoder.memoryBytes(slotBytes: sizes.slot) + sizes.extent
+    }
+
+    /// Writes the source bytes of the block that begins at chunk `first` to `target`, which has room for them. Throws
+    /// `.damaged` naming the tensor, `.io`.
     public func read(
-        _ tensor: TensorRecord, from file: OpenFile,
-        _ body: (UnsafeRawBufferPointer) throws(LaminaError) -> Void
+        _ tensor: TensorRecord, blockFrom first: Int, from file: OpenFile, into target: UnsafeMutableRawPointer
     ) throws(LaminaError) {
         let planeBytes = tensor.planeBytes
-        let perBlock = tensor.chunksPerSourceBlock
-        for first in stride(from: 0, to: tensor.geometry.chunkCount, by: perBlock) {
-            for chunk in first..<(first + perBlock) {
-                let extent = tensor.extent(ofChunk: chunk)
-                let buffer = UnsafeMutableRawBufferPointer(rebasing: stored.bytes[0..<extent.count])
-                // The last extent's alignment may reach beyond the file; the decoder checks what counts.
-                _ = try file.read(into: buffer, at: extent.lowerBound)
-                let elements: UnsafeRawPointer
-                do throws(LaminaError) {
-                    elements = try decoder.decode(
-                        tensor, chunk: chunk, stored: UnsafeRawBufferPointer(buffer), base: extent.lowerBound,
-                        planeCount: planeBytes.count, planeBytes: planeBytes)
-                } catch {
-                    throw error.about(file.path)
-                }
-                place(elements, chunk: chunk, of: tensor)
+        for chunk in first..<(first + tensor.chunksPerSourceBlock) {
+            let extent = tensor.extent(ofChunk: chunk)
+            let buffer = UnsafeMutableRawBufferPointer(rebasing: stored.bytes[0..<extent.count])
+            // The last extent's alignment may reach beyond the file; the decoder checks what counts.
+            _ = try file.read(into: buffer, at: extent.lowerBound)
+            let elements: UnsafeRawPointer
+            do throws(LaminaError) {
+                elements = try decoder.decode(
+                    tensor, chunk: chunk, stored: UnsafeRawBufferPointer(buffer), base: extent.lowerBound,
+                    planeCount: planeBytes.count, planeBytes: planeBytes)
+            } catch {
+                throw error.about(file.path)
             }
-            let count = tensor.sourceBytes(ofBlockFrom: first).count
-            try body(UnsafeRawBufferPointer(rebasing: rows.bytes[0..<count]))
+            place(elements, chunk: chunk, of: tensor, in: target)
         }
     }
 
     /// Moves one decoded chunk to its place among the block's rows.
-    private func place(_ elements: UnsafeRawPointer, chunk: Int, of tensor: TensorRecord) {
+    private func place(
+        _ elements: UnsafeRawPointer, chunk: Int, of tensor: TensorRecord, in rows: UnsafeMutableRawPointer
+    ) {
         let geometry = tensor.geometry
         let extent = geometry.chunk(chunk)
         let size = geometry.elementSize
         guard geometry.layout == .panel64 else {
-            rows.start.copyMemory(from: elements, byteCount: extent.elementCount * size)
+            rows.copyMemory(from: elements, byteCount: extent.elementCount * size)
             return
         }
         let columns = min(extent.columnCount, geometry.columns - extent.firstColumn)
@@ -71,8 +73,36 @@ public final class SourceBytes {
             let first = (unit - extent.firstUnit) * 64 * geometry.columns + extent.firstColumn
             kernels.pointee.unpack(
                 tensor.dtype, elements + offset, width: width, rows: min(64, geometry.rows - unit * 64),
-                columns: columns, into: rows.start + first * size, stride: geometry.columns)
+                columns: columns, into: rows + first * size, stride: geometry.columns)
             offset += width * extent.columnCount * size
+        }
+    }
+}
+
+/// Gives a stored tensor's bytes back in the order of its source, piece by piece.
+public final class SourceBytes {
+    private let reader: SourceBlockReader
+    private let rows: AlignedBuffer
+
+    /// Room for every tensor of `header`. Throws `.limit`.
+    public init(header: ShardHeader, kernels: KernelTable) throws(LaminaError) {
+        let rowBytes = header.tensors.map(\.sourceBlockBytes).max() ?? 0
+        guard rowBytes <= 1 << 30 else {
+            throw LaminaError(.limit, "", "64 rows of a matrix are too large", found: "\(rowBytes) bytes")
+        }
+        reader = try SourceBlockReader(tensors: header.tensors, kernels: kernels)
+        rows = try AlignedBuffer(count: rowBytes)
+    }
+
+    /// Calls `body` with the tensor's bytes in order. Throws `.damaged` naming the tensor, `.io`, and what `body` throws.
+    public func read(
+        _ tensor: TensorRecord, from file: OpenFile,
+        _ body: (UnsafeRawBufferPointer) throws(LaminaError) -> Void
+    ) throws(LaminaError) {
+        for first in stride(from: 0, to: tensor.geometry.chunkCount, by: tensor.chunksPerSourceBlock) {
+            try reader.read(tensor, blockFrom: first, from: file, into: rows.start)
+            let count = tensor.sourceBytes(ofBlockFrom: first).count
+            try body(UnsafeRawBufferPointer(rebasing: rows.bytes[0..<count]))
         }
     }
 }
@@ -82,10 +112,10 @@ extension TensorRecord {
     public var chunksPerSourceBlock: Int { geometry.chunksPerSourceBlock }
 
     /// The source bytes that the block beginning at chunk `first` holds.
-    func sourceBytes(ofBlockFrom first: Int) -> ByteRange { geometry.sourceBytes(ofBlockFrom: first) }
+    public func sourceBytes(ofBlockFrom first: Int) -> ByteRange { geometry.sourceBytes(ofBlockFrom: first) }
 
     /// Source bytes of the largest block.
-    var sourceBlockBytes: Int { geometry.chunkCount == 0 ? 0 : sourceBytes(ofBlockFrom: 0).count }
+    public var sourceBlockBytes: Int { geometry.chunkCount == 0 ? 0 : sourceBytes(ofBlockFrom: 0).count }
 }
 
 extension ChunkGeometry {

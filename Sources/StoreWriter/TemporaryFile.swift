@@ -28,11 +28,15 @@ final class TemporaryFile {
         if !isPublished { try? file.fileSystem.removeFile(file.path) }
     }
 
-    /// Makes the bytes durable, then the name. Throws `.io`.
-    func publish() throws(LaminaError) {
+    /// Makes the bytes durable, then the name; with `isNew`, only if nothing has that name. Throws `.io`, `.cannotCreate`.
+    func publish(isNew: Bool = false) throws(LaminaError) {
         try file.sync()
         try file.closeReportingErrors()
-        try file.fileSystem.moveFile(file.path, to: finalPath)
+        if isNew {
+            try file.fileSystem.moveNewFile(file.path, to: finalPath)
+        } else {
+            try file.fileSystem.moveFile(file.path, to: finalPath)
+        }
         isPublished = true
         try file.fileSystem.syncDirectory(directory)
     }
@@ -44,12 +48,20 @@ final class TemporaryFile {
         }
     }
 
-    /// Writes a small file whole. Throws `.cannotCreate` or `.io`.
+    /// Whether `name` is that of a temporary file for the file `final`.
+    static func isLeftover(_ name: String, of final: String) -> Bool {
+        let (bytes, prefix, suffix) = (Array(name.utf8), Array(".\(final).".utf8), Array(suffix.utf8))
+        guard bytes.starts(with: prefix), bytes.reversed().starts(with: suffix.reversed()) else { return false }
+        let token = bytes.dropFirst(prefix.count).dropLast(suffix.count)
+        return bytes.count > prefix.count + suffix.count && !token.contains(UInt8(ascii: "."))
+    }
+
+    /// Writes a small file whole; with `isNew`, only if nothing has that name. Throws `.cannotCreate` or `.io`.
     static func write(
-        _ bytes: [UInt8], to name: String, in directory: String, _ fileSystem: any FileSystem
+        _ bytes: [UInt8], to name: String, in directory: String, isNew: Bool = false, _ fileSystem: any FileSystem
     ) throws(LaminaError) {
         let temporary = try TemporaryFile(directory: directory, name: name, in: fileSystem)
         try bytes.withBytes { (buffer) throws(LaminaError) in try temporary.file.write(buffer, at: 0) }
-        try temporary.publish()
+        try temporary.publish(isNew: isNew)
     }
 }

@@ -59,6 +59,8 @@ public protocol FileSystem: Sendable {
     func facts(of descriptor: Int32) -> Result<FileFacts, SystemError>
     func facts(at path: String, followLinks: Bool) -> Result<FileFacts, SystemError>
     func rename(_ from: String, to: String) -> Int32
+    /// `rename`, but fails with `EEXIST` if there is something called `to`.
+    func renameNew(_ from: String, to: String) -> Int32
     func unlink(_ path: String) -> Int32
     func makeDirectory(_ path: String) -> Int32
     func removeDirectory(_ path: String) -> Int32
@@ -130,6 +132,7 @@ public struct RealFileSystem: FileSystem {
     }
 
     public func rename(_ from: String, to: String) -> Int32 { lamina_rename(from, to) }
+    public func renameNew(_ from: String, to: String) -> Int32 { lamina_rename_new(from, to) }
     public func unlink(_ path: String) -> Int32 { lamina_unlink(path) }
     public func makeDirectory(_ path: String) -> Int32 { lamina_make_directory(path) }
     public func removeDirectory(_ path: String) -> Int32 { lamina_remove_directory(path) }

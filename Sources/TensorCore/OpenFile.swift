@@ -249,6 +249,20 @@ extension FileSystem {
             throw LaminaError(.io, to, "cannot rename \(from): \(SystemError(code: -status).text)")
         }
     }
+
+    /// `moveFile`, but never in the place of something else. Throws `.cannotCreate` if `to` is there, `.io`.
+    public func moveNewFile(_ from: String, to: String) throws(LaminaError) {
+        let status = renameNew(from, to: to)
+        if status == -EINVAL || status == -ENOSYS {
+            // Not on this file system: then as close to it as can be.
+            guard try !exists(to) else { throw LaminaError(.cannotCreate, to, "is there already") }
+            return try moveFile(from, to: to)
+        }
+        guard status != -EEXIST else { throw LaminaError(.cannotCreate, to, "is there already") }
+        if status < 0 {
+            throw LaminaError(.io, to, "cannot rename \(from): \(SystemError(code: -status).text)")
+        }
+    }
 }
 
 extension OpenFile {

@@ -77,11 +77,16 @@ struct SmallConversion {
             tied: [],
             sideFiles: [("config.json", Array("{}".utf8))] + files.map { ("source/\($0.name).header", $0.otherBytes) },
             sourceFolder: source,
-            originals: files.map { file in
-                let gone = OriginalsRecord.Identity(device: 0, inode: 0, size: file.size, modified: 0, changed: 0)
-                return OriginalsRecord.File(
-                    path: file.name, identity: file.facts.map(OriginalsRecord.Identity.init) ?? gone)
-            })
+            originals: SmallConversion.originals(files))
+    }
+
+    /// What a plan says of `files`.
+    static func originals(_ files: [WeightFile]) -> [OriginalsRecord.File] {
+        files.map { file in
+            let gone = OriginalsRecord.Identity(device: 0, inode: 0, size: file.size, modified: 0, changed: 0)
+            return OriginalsRecord.File(
+                path: file.name, identity: file.facts.map(OriginalsRecord.Identity.init) ?? gone)
+        }
     }
 
     /// The source's files; those that a run interrupted at `destination` deleted as it knows them.
@@ -147,7 +152,8 @@ extension DeletedWeightFile {
     }
 }
 
-private final class OpenedFiles: ConversionSource {
+/// Source files without a checkpoint folder.
+final class OpenedFiles: ConversionSource {
     private let files: [WeightFile]
 
     init(_ files: [WeightFile]) { self.files = files }

@@ -106,6 +106,7 @@ public final class FaultyFileSystem: FileSystemDouble {
     }
 
     public func rename(_ from: String, to: String) -> Int32 { failure(.rename) ?? real.rename(from, to: to) }
+    public func renameNew(_ from: String, to: String) -> Int32 { failure(.rename) ?? real.renameNew(from, to: to) }
     public func unlink(_ path: String) -> Int32 { failure(.unlink) ?? real.unlink(path) }
     public func makeDirectory(_ path: String) -> Int32 { failure(.makeDirectory) ?? real.makeDirectory(path) }
     public func lock(_ descriptor: Int32) -> Int32 { failure(.lock) ?? real.lock(descriptor) }

@@ -22,6 +22,7 @@ extension FileSystemDouble {
         real.facts(at: path, followLinks: followLinks)
     }
     public func rename(_ from: String, to: String) -> Int32 { real.rename(from, to: to) }
+    public func renameNew(_ from: String, to: String) -> Int32 { real.renameNew(from, to: to) }
     public func unlink(_ path: String) -> Int32 { real.unlink(path) }
     public func makeDirectory(_ path: String) -> Int32 { real.makeDirectory(path) }
     public func removeDirectory(_ path: String) -> Int32 { real.removeDirectory(path) }

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 
 /// Files under Tests/Fixtures, and scratch folders.
 public enum Fixtures {

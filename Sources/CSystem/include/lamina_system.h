@@ -38,6 +38,8 @@ int lamina_facts_of_descriptor(int descriptor, lamina_file_facts *facts);
 // follow: stat rather than lstat.
 int lamina_facts_of_path(const char *path, bool follow, lamina_file_facts *facts);
 int lamina_rename(const char *from, const char *to);
+// Fails with EEXIST if there is something called `to`. ENOSYS or EINVAL where the file system cannot tell.
+int lamina_rename_new(const char *from, const char *to);
 // Both names swap what they name, at once. ENOSYS or EINVAL where the file system cannot.
 int lamina_exchange(const char *first, const char *second);
 int lamina_unlink(const char *path);

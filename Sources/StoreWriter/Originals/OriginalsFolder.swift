@@ -111,6 +111,12 @@ struct OriginalsFolder {
         return nil
     }
 
+    /// What holds the file's bytes now, if it is there: for a link, the blob it was a link to. Throws `.io`.
+    func facts(of file: OriginalsRecord.File) throws(LaminaError) -> FileFacts? {
+        guard let target = file.target, let blobs else { return try folder.facts(of: file.path) }
+        return try blobs.facts(of: String(target.split(separator: "/").last ?? ""))
+    }
+
     // MARK: Removing
 
     /// Opens what `file` names for reading, never through a link. Throws `.missing`, `.io`.
@@ -129,7 +135,4 @@ struct OriginalsFolder {
         try folder.remove(file.path)
         try folder.sync()
     }
-
-    /// What the folder itself is. Throws `.io`.
-    func facts() throws(LaminaError) -> FileFacts { try folder.facts() }
 }

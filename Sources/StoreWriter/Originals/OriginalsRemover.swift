@@ -47,9 +47,11 @@ struct OriginalsRemover {
 
     /// Fails if one of the store's own files leads to an original. Throws `.malformed`, `.io`.
     func checkIndependence(_ paths: [String]) throws(LaminaError) {
-        // An inode that is free again may be a file of the store by now.
-        let present = record.files.filter { $0.state != .deleted }
-        let originals = present.map { [$0.identity.device, $0.identity.inode] }
+        // As they are now: an inode that the record names may be free again, and a file of the store by now.
+        var originals: [[UInt64]] = []
+        for file in record.files {
+            if let facts = try folder.facts(of: file) { originals.append([facts.device, facts.inode]) }
+        }
         for path in paths {
             let location = storePath + "/" + path
             guard case .success(let facts) = fileSystem.facts(at: location, followLinks: false), facts.isRegular,
