@@ -47,9 +47,11 @@ struct OriginalsRemover {
 
     /// Fails if one of the store's own files leads to an original. Throws `.malformed`, `.io`.
     func checkIndependence(_ paths: [String]) throws(LaminaError) {
-        // An inode that is free again may be a file of the store by now.
-        let present = record.files.filter { $0.state != .deleted }
-        let originals = present.map { [$0.identity.device, $0.identity.inode] }
+        var originals: [[UInt64]] = []
+        // The inode of one that is gone may be a file of the store by now.
+        for (index, file) in record.files.enumerated() where try preview(index) != .gone {
+            originals.append([file.identity.device, file.identity.inode])
+        }
         for path in paths {
             let location = storePath + "/" + path
             guard case .success(let facts) = fileSystem.facts(at: location, followLinks: false), facts.isRegular,
