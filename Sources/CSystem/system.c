@@ -247,8 +247,18 @@ void lamina_catch_signals(void) {
     sigaddset(&wanted, SIGTERM);
     sigaddset(&wanted, SIGHUP);
     pthread_sigmask(SIG_UNBLOCK, &wanted, NULL);
-    // A closed stdout is an error the writer sees (EPIPE), not a silent death.
+    // A closed stdout is an error the writer sees (EPIPE), not a silent death; so is a limit on the size of files (EFBIG).
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+void lamina_claim_standard_streams(void) {
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
+        if (fcntl(stream, F_GETFD) >= 0) continue;
+        // The wrong way round: reading or writing it still fails, as it does on a closed stream.
+        const int descriptor = open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+        if (descriptor != stream && descriptor >= 0) close(descriptor);
+    }
 }
 
 void lamina_release_signals(void) {

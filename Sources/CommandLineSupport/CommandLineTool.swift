@@ -22,6 +22,7 @@ public let exitCodeHelp = """
 /// Runs a tool's root command: the one place where errors become text and exit codes.
 public enum CommandLineTool {
     public static func main(_ root: any ParsableCommand.Type) -> Never {
+        lamina_claim_standard_streams()
         // A closed pipe shows as a write error, which `Console` handles; it must not kill the process mid-file.
         signal(SIGPIPE, SIG_IGN)
         do {

@@ -146,10 +146,12 @@ struct ConvertCommand: ToolCommand {
 
     /// Where the store is made: where it is to be, or beside the one that is replaced.
     private func place(_ destination: Destination, in fileSystem: any FileSystem) throws(LaminaError) -> String {
+        // The name of the place beside a store can be too long where the store's own is not.
+        guard overwrite else { return store }
         let work = destination.replacement.workPath
         let isStore = try fileSystem.exists(store + "/" + Manifest.fileName)
         let isUnderWay = try fileSystem.exists(work)
-        guard overwrite, isStore || isUnderWay else { return store }
+        guard isStore || isUnderWay else { return store }
         try destination.replacement.check()
         return work
     }

@@ -41,7 +41,9 @@ public final class StoreWriter {
         earlier = try StoreWriter.unchanged(restart ? [] : interrupted?.shards ?? [], changed, originals, path: path)
         // Shards of the earlier run stay listed until this one has its own: originals may be gone on their account.
         partial = PartialManifest(plan: digest, source: plan.source, shards: earlier, sideFiles: [])
-        for folder in ["layers", "side", "side/source"] { try fileSystem.ensureDirectory(path + "/" + folder) }
+        for folder in ["layers", "side", "side/source"] {
+            try fileSystem.ensureDirectory(path + "/" + folder, followLinks: false)
+        }
         for folder in ["", "/layers", "/side", "/side/source"] {
             try TemporaryFile.removeLeftovers(in: path + folder, fileSystem)
         }

@@ -221,13 +221,14 @@ extension FileSystem {
         try directory.sync()
     }
 
-    /// Creates a folder, durably; fine if it is there already. Throws `.cannotCreate`, `.io`.
-    public func ensureDirectory(_ path: String) throws(LaminaError) {
+    /// Creates a folder, durably; fine if it is there already, or a link to one unless links are not followed. Throws
+    /// `.cannotCreate`, `.io`.
+    public func ensureDirectory(_ path: String, followLinks: Bool = true) throws(LaminaError) {
         let status = makeDirectory(path)
         if status < 0, status != -EEXIST {
             throw LaminaError(.cannotCreate, path, "cannot create the folder: \(SystemError(code: -status).text)")
         }
-        guard case .success(let facts) = facts(at: path, followLinks: true), facts.isDirectory else {
+        guard case .success(let facts) = facts(at: path, followLinks: followLinks), facts.isDirectory else {
             throw LaminaError(.cannotCreate, path, "exists and is not a folder")
         }
         // Files synced in a folder are lost with it if its own name is not synced; one that is there already may be

@@ -25,13 +25,13 @@ public struct CrashLoop {
         [.dropped, .kept, .zeros, .nameless] + (0..<8).map { .torn(seed: $0) }
 
     /// Runs `act`, then calls `examine` for each different image at each point in turn, with the image in the folder.
-    /// Returns how many there were.
+    /// Images that differ only in the bytes of temporary files count as one. Returns how many there were.
     public func run(
         _ act: (any FileSystem) throws -> Void, examine: (Crash) throws -> Void
     ) throws -> Int {
         let recording = try CrashingFileSystem(recording: disk)
-        let beginning = try FileIdentities(in: disk)
-        try act(recording)
+        let oldFiles = try OldFiles(in: disk)
+        try act(DisguisingFileSystem(recording, oldFiles.disguises()))
         let log = recording.log
         let files = FileManager.default
         try files.moveItem(atPath: disk, toPath: disk + ".recorded")
@@ -40,13 +40,13 @@ public struct CrashLoop {
             for survival in CrashLoop.survivals {
                 let isAfterwards = point == log.pointCount - 1
                 let image = state.image(survival)
-                guard seen.insert(image).inserted || isAfterwards else { continue }
+                guard seen.insert(image.withoutTemporaryBytes).inserted || isAfterwards else { continue }
                 try files.createDirectory(atPath: disk, withIntermediateDirectories: false)
                 try image.write(to: disk)
                 try examine(
                     Crash(
                         point: point, survival: survival, isAfterwards: isAfterwards,
-                        fileSystem: DisguisingFileSystem(try FileIdentities(in: disk).matched(with: beginning))))
+                        fileSystem: DisguisingFileSystem(UnsyncedFileSystem(), oldFiles.disguises())))
                 try files.removeItem(atPath: disk)
             }
         }
@@ -54,36 +54,51 @@ public struct CrashLoop {
     }
 }
 
-/// Which file is which: what tells whether a file was replaced or written to.
-private struct FileIdentities {
-    private var facts: [String: FileFacts] = [:]
+extension CrashImage {
+    fileprivate var withoutTemporaryBytes: CrashImage {
+        var image = self
+        for path in files.keys where path.hasSuffix(".tmp") { image.files[path] = [] }
+        return image
+    }
+}
 
-    init(in folder: String) throws {
-        let paths = FileManager.default.enumerator(atPath: folder)
-        while let path = paths?.nextObject() as? String {
-            facts[path] = try RealFileSystem().facts(at: folder + "/" + path, followLinks: false).get()
-        }
+/// The files a crash loop begins with, which pass for the same ones in every image: by number and times, as they would on
+/// a disk that is looked at again.
+private struct OldFiles {
+    private let disk: String
+    private let paths: [String]
+
+    init(in disk: String) throws {
+        self.disk = disk
+        paths = (FileManager.default.enumerator(atPath: disk)?.allObjects as? [String] ?? []).sorted()
     }
 
-    /// By inode now: the facts of the file that had the same path before.
-    func matched(with earlier: FileIdentities) -> [UInt64: FileFacts] {
-        var result: [UInt64: FileFacts] = [:]
-        for (path, now) in facts { result[now.inode] = earlier.facts[path] }
+    /// Real numbers now, and those that are shown instead; a number that is freed and given again keeps its disguise.
+    func disguises() -> [UInt64: UInt64] {
+        var result: [UInt64: UInt64] = [:]
+        for (index, path) in paths.enumerated() {
+            let facts = RealFileSystem().facts(at: disk + "/" + path, followLinks: false)
+            guard case .success(let facts) = facts, facts.isRegular else { continue }
+            result[facts.inode] = 1 << 60 + UInt64(index)
+        }
         return result
     }
 }
 
-/// The real file system, but some files pass as others; nothing is really synced.
-private struct DisguisingFileSystem: FileSystemDouble {
-    let real = UnsyncedFileSystem()
-    private let disguises: [UInt64: FileFacts]
+/// Another file system, but some files show other numbers, and times that never change.
+private struct DisguisingFileSystem<Base: FileSystem>: FileSystemDouble {
+    let real: Base
+    private let disguises: [UInt64: UInt64]
 
-    init(_ disguises: [UInt64: FileFacts]) { self.disguises = disguises }
+    init(_ real: Base, _ disguises: [UInt64: UInt64]) {
+        self.real = real
+        self.disguises = disguises
+    }
 
     private func disguised(_ facts: FileFacts) -> FileFacts {
-        guard let disguise = disguises[facts.inode] else { return facts }
+        guard let number = disguises[facts.inode] else { return facts }
         var facts = facts
-        (facts.inode, facts.modified, facts.changed) = (disguise.inode, disguise.modified, disguise.changed)
+        (facts.inode, facts.modified, facts.changed) = (number, 1, 1)
         return facts
     }
 

@@ -78,6 +78,9 @@ int lamina_processor_count(void);
 double lamina_monotonic_seconds(void);
 uint64_t lamina_random_bits(void);
 
+// Opens what is closed of standard input, output and error, so that no other file gets their numbers and what is meant
+// for a person.
+void lamina_claim_standard_streams(void);
 // Ctrl-C and friends: handlers only note the signal; the program ends at its next safe point.
 void lamina_catch_signals(void);
 // The first signal caught, 0 if none.
