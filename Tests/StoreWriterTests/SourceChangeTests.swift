@@ -67,10 +67,13 @@ import Testing
             let conversion = try conversion(in: folder)
             let store = folder + "/store"
             let file = conversion.source + "/" + conversion.names[0]
-            // One shard is complete: the counter's shard is read when the first has been published.
-            for bytes: UInt64 in [310_600, 310_870] {
-                #expect(throws: LaminaError.self) { try conversion.run(to: store, stopAfter: bytes) }
-            }
+            // All shards are recorded when the last file of the store, its manifest, gets its name.
+            let counter = FaultyFileSystem(calls: [.rename])
+            try conversion.run(to: folder + "/old", in: counter)
+            let last = FaultyFileSystem.Fault(number: counter.callCount, error: EIO, isPersistent: false)
+            let faulty = FaultyFileSystem(fault: last, calls: [.rename])
+            #expect(throws: LaminaError.self) { try conversion.run(to: store, in: faulty) }
+            let shard = try Data(contentsOf: URL(fileURLWithPath: store + "/layers/0000.h5"))
             for index in [5000, 200_000] { try flip(index, of: file) }
             change.make(file)
             if isInterruptedAgain {
@@ -78,7 +81,9 @@ import Testing
             }
             try conversion.run(to: store)
             try conversion.run(to: folder + "/whole")
-            #expect(try SmallConversion.contents(store) == SmallConversion.contents(folder + "/whole"))
+            let whole = try SmallConversion.contents(folder + "/whole")
+            #expect(try SmallConversion.contents(store) == whole)
+            #expect(whole["layers/0000.h5"] != shard)
         }
     }
 
