@@ -2,8 +2,8 @@ import Glibc
 import LayerStore
 import TensorCore
 
-/// The right to write in a store's folder, held by one process at a time: a lock on a file in it, which goes with the
-/// process that holds it however that ends.
+/// The right to write in a folder, held by one process at a time: a lock on a file in it, which goes with the process that
+/// holds it however that ends.
 final class WriterLock {
     static let fileName = ".lamina.lock"
 
@@ -17,7 +17,7 @@ final class WriterLock {
         guard isHeld, try WriterLock.isNamed(file, in: fileSystem) else {
             let holder = (try? fileSystem.readWhole(location, limit: 4096)).map { String(decoding: $0, as: UTF8.self) }
             throw LaminaError(
-                .locked, folder, "another process is writing this store",
+                .locked, folder, "another process is writing in this folder",
                 found: holder ?? "a process that holds \(WriterLock.fileName)",
                 hint: "wait for it to finish")
         }

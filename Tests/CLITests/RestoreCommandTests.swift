@@ -101,9 +101,10 @@ import Testing
     /// Killed at any moment: only whole files under their names, and the same command completes the checkpoint.
     @Test(arguments: ["restore", "export"])
     func killedRunsAreCompleted(_ verb: String) throws {
-        try withLlama({
-            ($0.hidden, $0.intermediate, $0.headDimension, $0.vocabulary) = (384, 1536, 128, 4000)
-        }) { _, store, folder in
+        func widen(_ sizes: inout SyntheticCheckpoint.LlamaSizes) {
+            (sizes.hidden, sizes.intermediate, sizes.headDimension, sizes.vocabulary) = (384, 1536, 128, 4000)
+        }
+        try withLlama(widen) { _, store, folder in
             let tool = Tool.folder.path + "/lamina-convert"
             let options = verb == "export" ? ["--shard-size", "2MB"] : []
             #expect(try Tool.run("convert", [verb, store, folder + "/whole"] + options).status == 0)

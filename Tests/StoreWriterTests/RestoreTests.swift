@@ -45,7 +45,7 @@ import Testing
     /// completes them.
     @Test(arguments: [EIO, ENOSPC], [false, true])
     func everyFailingCallIsSurvived(_ error: Int32, _ isPersistent: Bool) throws {
-        try Fixtures.withScratchFolder { folder in
+        try Fixtures.withScratchFolder(inMemory: true) { folder in
             let fixture = try RestoreFixture(in: folder, chunkBytes: 1 << 20)
             let originals = try fixture.originals()
             try surviveEveryFault(error, isPersistent, folder + "/out", originals) {
@@ -57,7 +57,7 @@ import Testing
 
     @Test(arguments: [EIO, ENOSPC], [false, true])
     func exportSurvivesEveryFailingCall(_ error: Int32, _ isPersistent: Bool) throws {
-        try Fixtures.withScratchFolder { folder in
+        try Fixtures.withScratchFolder(inMemory: true) { folder in
             let fixture = try RestoreFixture(in: folder, chunkBytes: 1 << 20)
             try fixture.export(to: folder + "/whole")
             let expected = try SmallConversion.contents(folder + "/whole")
@@ -121,14 +121,14 @@ import Testing
     }
 
     @Test func whatIsThereIsRecognisedByItsBytes() throws {
-        try Fixtures.withScratchFolder { folder in
+        try Fixtures.withScratchFolder(inMemory: true) { folder in
             let fixture = try RestoreFixture(in: folder)
             let originals = try fixture.originals()
             let output = folder + "/out"
             try fixture.restore(to: output)
             #expect(try fixture.restore(to: output).allSatisfy(\.wasThere))
             for (name, bytes) in originals {
-                let step = max(1, bytes.count / 40)
+                let step = max(1, bytes.count / 10)
                 var changes = stride(from: 0, to: bytes.count, by: step).map { index in
                     var changed = bytes
                     changed[index] ^= 1
@@ -206,7 +206,7 @@ import Testing
     // MARK: Stores that are damaged, or lie
 
     @Test func damageIsNamedAndMakesNoFile() throws {
-        try Fixtures.withScratchFolder { folder in
+        try Fixtures.withScratchFolder(inMemory: true) { folder in
             let fixture = try RestoreFixture(in: folder, chunkBytes: 1 << 20)
             let opened = try Store(path: fixture.store, in: RealFileSystem())
             for shard in opened.manifest.shards {
@@ -234,7 +234,7 @@ import Testing
 
     @Test func everyTensorIsComparedWithItsDigest() throws {
         let wrong = try #require(SHA256Digest(hexadecimal: String(repeating: "0", count: 64)))
-        try Fixtures.withScratchFolder { folder in
+        try Fixtures.withScratchFolder(inMemory: true) { folder in
             let names = try Store(path: RestoreFixture(in: folder).store, in: RealFileSystem()).manifest.shards
                 .flatMap(\.tensors).map(\.name)
             // Twins are refused beforehand: they cannot have different digests.

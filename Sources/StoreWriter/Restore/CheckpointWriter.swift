@@ -68,16 +68,16 @@ public struct CheckpointWriter {
     /// back; no file has its name then that is not complete.
     public func run(_ observer: any CheckpointObserver) throws(LaminaError) -> [FinishedFile] {
         try fileSystem.ensureDirectory(directory)
-        let lock = try FolderLock(directory, purpose: "writing into this folder", in: fileSystem)
+        let lock = try WriterLock(directory, in: fileSystem)
         let finished: [FinishedFile]
         do throws(LaminaError) {
             finished = try runLocked(observer)
         } catch {
             // The lock goes with the process; its file would only be in the way.
-            try? lock.release()
+            try? lock.removeFile()
             throw error
         }
-        try lock.release()
+        try lock.removeFile()
         try fileSystem.syncDirectory(directory)
         return finished
     }
@@ -106,7 +106,7 @@ public struct CheckpointWriter {
     private func refuseStrangers() throws(LaminaError) {
         guard neighbours == .refused else { return }
         let strangers = try fileSystem.names(in: directory).filter { name in
-            name != FolderLock.fileName
+            name != WriterLock.fileName
                 && !files.contains { $0.name == name || TemporaryFile.isLeftover(name, of: $0.name) }
         }
         guard strangers.isEmpty else {
