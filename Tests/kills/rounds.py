@@ -146,7 +146,8 @@ class Place:
     def problems(self):
         """What is lost, at any moment."""
         if self.mode == "restore":
-            wrong = [name for name, data in self.model.files.items() if self.bytes(self.source / name) not in (None, data)]
+            wrong = [name for name, data in self.model.files.items()
+                     if self.bytes(self.source / name) not in (None, data)]
             return [f"{name} has its name but not its bytes" for name in wrong]
         problems, recorded = [], self.recorded()
         for name, data in self.model.files.items():
