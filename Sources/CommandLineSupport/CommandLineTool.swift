@@ -31,6 +31,7 @@ public enum CommandLineTool {
                     .unexpected, "libcrypto", "offers no SHA-256",
                     hint: "check the OpenSSL configuration, OPENSSL_CONF=\(Console.environment("OPENSSL_CONF") ?? "")")
             }
+            try checkArguments()
             var command = try root.parseAsRoot()
             try command.run()
         } catch let error as LaminaError {
@@ -41,6 +42,18 @@ public enum CommandLineTool {
             root.exit(withError: error)
         }
         exit(0)
+    }
+
+    /// A name that is not UTF-8 would turn into another one, and a file of that name be read or made.
+    private static func checkArguments() throws(LaminaError) {
+        for index in 0..<Int(CommandLine.argc) {
+            guard let argument = CommandLine.unsafeArgv[index], String(validatingCString: argument) == nil else {
+                continue
+            }
+            throw LaminaError(
+                .usage, String(cString: argument), "an argument is not UTF-8",
+                hint: "give the file another name, or a link to it")
+        }
     }
 
     /// Ends the process the way a caught signal asks for, after the command has cleaned up.

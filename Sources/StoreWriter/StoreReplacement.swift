@@ -5,6 +5,9 @@ import TensorCore
 /// Puts a new store where an old one is: the new one is made beside it, both swap places at once, and only then does
 /// the old one go. Readers that have it open keep it.
 public struct StoreReplacement {
+    /// The manifest of a store that is being removed.
+    private static let listName = "manifest.removed.json"
+
     private let path: String
     private let fileSystem: any FileSystem
     /// Where the new store is made, and where the old one is after the swap.
@@ -17,9 +20,10 @@ public struct StoreReplacement {
         workPath = "\(parent)/.\(name).overwrite"
     }
 
-    /// Fails if the old store may not go: its originals were deleted, so it may be the only copy of them. Throws
-    /// `.cannotCreate`, `.damaged`, `.io`.
+    /// Removes what is left of a store that was replaced before. Fails if the old store may not go: its originals were
+    /// deleted, so it may be the only copy of them. Throws `.cannotCreate`, `.damaged`, `.io`.
     public func check() throws(LaminaError) {
+        try finishRemoval()
         let deleted = try OriginalsRecord.read(in: path, fileSystem)?.files.filter { $0.state != .present } ?? []
         guard deleted.isEmpty else {
             throw LaminaError(
@@ -41,23 +45,37 @@ public struct StoreReplacement {
         try fileSystem.syncDirectory(parts.dropLast().joined(separator: "/"))
     }
 
-    /// Removes the old store, its manifest first so that half of it is none. Files that are not part of it stay, and the
-    /// folder with them. Throws `.io`.
+    /// Removes the old store, its manifest first so that half of it is none: under another name it lists what is still to
+    /// be removed. Files that are not part of it stay, and the folder with them. Throws `.io`, `.damaged`.
     public func removeOld() throws(LaminaError) {
-        let old = try Store(path: workPath, in: fileSystem).manifest
-        try fileSystem.removeFile(workPath + "/" + Manifest.fileName)
-        try fileSystem.syncDirectory(workPath)
+        if try fileSystem.exists(workPath + "/" + Manifest.fileName) {
+            try fileSystem.moveFile(workPath + "/" + Manifest.fileName, to: workPath + "/" + Self.listName)
+            try fileSystem.syncDirectory(workPath)
+        }
+        try finishRemoval()
+    }
+
+    /// Goes on with a removal that was interrupted, if one was. Throws as `removeOld`.
+    private func finishRemoval() throws(LaminaError) {
+        let list = workPath + "/" + Self.listName
+        guard try fileSystem.exists(list) else { return }
+        let old = try Manifest(try fileSystem.readWhole(list, limit: Manifest.maximumBytes), file: list)
         let own = [OriginalsRecord.fileName, PartialManifest.fileName, WriterLock.fileName]
         for path in old.shards.map(\.path) + old.sideFiles.map(\.path) + own {
             try fileSystem.removeFile(workPath + "/" + path)
         }
-        for folder in ["/side/source", "/side", "/layers", ""] {
-            let status = fileSystem.removeDirectory(workPath + folder)
-            guard status >= 0 || status == -ENOENT else {
-                throw LaminaError(
-                    .io, workPath + folder, "cannot remove the old store's folder: \(SystemError(code: -status).text)",
-                    hint: "the new store is in place; look at what else is in there")
-            }
+        for folder in ["/side/source", "/side", "/layers"] { try removeFolder(workPath + folder) }
+        try fileSystem.syncDirectory(workPath)
+        try fileSystem.removeFile(list)
+        try removeFolder(workPath)
+    }
+
+    private func removeFolder(_ path: String) throws(LaminaError) {
+        let status = fileSystem.removeDirectory(path)
+        guard status >= 0 || status == -ENOENT else {
+            throw LaminaError(
+                .io, path, "cannot remove the old store's folder: \(SystemError(code: -status).text)",
+                hint: "the new store is in place; look at what else is in there")
         }
     }
 }

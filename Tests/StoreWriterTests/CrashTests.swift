@@ -106,17 +106,82 @@ import Testing
             #expect(goneCount > 10 && images > goneCount + 50)
         }
     }
+
+    /// Power loss while originals are restored: what has its name has its bytes, and the next run completes it.
+    @Test func everyCrashWhileRestoringLeavesWholeFiles() throws {
+        try Fixtures.withScratchFolder(inMemory: true) { folder in
+            let fixture = try RestoreFixture(in: folder, chunkBytes: 1 << 15)
+            let originals = try fixture.originals()
+            let disk = folder + "/disk"
+            let target = disk + "/restored"
+            try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: true)
+            let images = try CrashLoop(disk: disk).run { fileSystem in
+                try fixture.restore(to: target, in: fileSystem, threads: 1)
+            } examine: { crash in
+                let found = try SmallConversion.contents(target).filter { originals[$0.key] != nil }
+                #expect(found.allSatisfy { originals[$0.key] == $0.value }, "\(crash)")
+                #expect(!crash.isAfterwards || found.count == originals.count, "restored files are durable: \(crash)")
+                try fixture.restore(to: target, in: crash.fileSystem, threads: 1)
+                #expect(try SmallConversion.contents(target) == originals, "\(crash)")
+            }
+            #expect(images > 50)
+        }
+    }
+
+    /// Power loss while a store is replaced: the old one or the new one is there, whole.
+    @Test func everyCrashWhileOverwritingLeavesAStore() throws {
+        try Fixtures.withScratchFolder(inMemory: true) { folder in
+            let (old, new) = (
+                try SmallConversion(in: folder + "/old", chunkBytes: 1 << 20),
+                try SmallConversion(in: folder + "/new", chunkBytes: 1 << 20, isSplit: true)
+            )
+            let disk = folder + "/disk"
+            let store = disk + "/store"
+            try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: true)
+            try old.run(to: store, in: UnsyncedFileSystem())
+            let expected = [try SmallConversion.contents(store), try whole(new, in: folder)]
+            var counts = [0, 0]
+            try CrashLoop(disk: disk).run { fileSystem in
+                let replacement = StoreReplacement(of: store, name: "store", parent: disk, in: fileSystem)
+                try new.run(to: replacement.workPath, in: fileSystem)
+                try replacement.swap()
+                try replacement.removeOld()
+            } examine: { crash in
+                let contents = try SmallConversion.contents(store)
+                let index = expected.firstIndex { whole in whole.allSatisfy { contents[$0.key] == $0.value } }
+                counts[try #require(index, "\(crash)")] += 1
+                #expect(!crash.isAfterwards || index == 1, "\(crash)")
+                // As the next run begins: what is left of the old store goes first.
+                let replacement = StoreReplacement(of: store, name: "store", parent: disk, in: crash.fileSystem)
+                try replacement.check()
+                let finding = try new.conversion(for: replacement.workPath, in: crash.fileSystem).find(
+                    at: replacement.workPath)
+                if index == 0 {
+                    if case .noStore = finding { try new.run(to: replacement.workPath, in: crash.fileSystem) }
+                    try replacement.swap()
+                }
+                try replacement.removeOld()
+                #expect(try SmallConversion.contents(disk).count == expected[1].count + 1, "\(crash)")
+                #expect(try SmallConversion.contents(store) == expected[1], "\(crash)")
+            }
+            #expect(counts.min() ?? 0 > 5)
+        }
+    }
 }
 
 extension SmallConversion {
+    /// The conversion that `run` runs.
+    fileprivate func conversion(for store: String, in fileSystem: any FileSystem) throws(LaminaError) -> Conversion {
+        Conversion(
+            plan: plan(try open(for: store, in: fileSystem)), options: Conversion.Options(threads: 1),
+            kernels: SmallConversion.kernels, fileSystem: fileSystem)
+    }
+
     /// What `lamina-convert` does to convert and delete the originals, run once or again.
     fileprivate func convertAndDelete(
         to store: String, progressively: Bool, in fileSystem: any FileSystem
     ) throws(LaminaError) {
-        let conversion = Conversion(
-            plan: plan(try open(for: store, in: fileSystem)), options: Conversion.Options(threads: 1),
-            kernels: SmallConversion.kernels, fileSystem: fileSystem)
-        if case .noStore = try conversion.find(at: store) {
+        if case .noStore = try conversion(for: store, in: fileSystem).find(at: store) {
             try run(to: store, in: fileSystem, progressively: progressively)
             if progressively { return }
         }

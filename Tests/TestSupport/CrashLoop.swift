@@ -26,6 +26,7 @@ public struct CrashLoop {
 
     /// Runs `act`, then calls `examine` for each different image at each point in turn, with the image in the folder.
     /// Images that differ only in the bytes of temporary files count as one. Returns how many there were.
+    @discardableResult
     public func run(
         _ act: (any FileSystem) throws -> Void, examine: (Crash) throws -> Void
     ) throws -> Int {

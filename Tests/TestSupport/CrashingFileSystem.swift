@@ -111,10 +111,13 @@ public final class CrashingFileSystem: FileSystemDouble {
         }
     }
 
-    public func rename(_ from: String, to: String) -> Int32 {
+    public func rename(_ from: String, to: String) -> Int32 { renamed(from, to, by: real.rename) }
+    public func renameNew(_ from: String, to: String) -> Int32 { renamed(from, to, by: real.renameNew) }
+
+    private func renamed(_ from: String, _ to: String, by rename: (String, String) -> Int32) -> Int32 {
         state.withLock { state in
             let node = node(from, state)
-            let status = real.rename(from, to: to)
+            let status = rename(from, to)
             if status >= 0, let node, let from = entry(from, state), let to = entry(to, state) {
                 state.log.add(.entries([(from, nil), (to, node)]))
             }

@@ -17,7 +17,7 @@ ROOT = HERE.parent.parent
 SECONDS = 120  # for one run
 RECORD = "originals.json"  # about this machine's files, so no part of a store
 DELETIONS = {"delete": "--delete-original", "progressive": "--delete-progressively"}
-MODES = ["plain", *DELETIONS, "restore"]
+MODES = ["plain", *DELETIONS, "overwrite", "restore"]
 # Of several megabytes, so that a conversion takes a while, and as small as a model can be, so that its calls are few.
 LARGE = (Sizes(hidden=512, intermediate=1536, layers=6, vocabulary=4000), ["--chunk-bytes", "64K"])
 TINY = (Sizes(hidden=64, intermediate=96, layers=2, vocabulary=128), ["--chunk-bytes", "8K"])
@@ -48,6 +48,10 @@ class Model:
         verify = [laboratory.programs / "lamina-verify", self.store, "--decode"]
         subprocess.run(verify, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.stored = store_files(self.store)
+        # Another store of the same checkpoint, to be overwritten.
+        self.old_store = laboratory.folder / f"{name}.old.lamina"
+        laboratory.run(["convert", self.source, self.old_store, "--quiet", "--codec", "raw"])
+        self.old_stored = store_files(self.old_store)
         manifest = json.loads(self.stored["manifest.json"])
         self.shards = manifest["shards"]
         self.headers = {file["path"]: file["header"] for file in manifest["source"]["files"]}
@@ -93,6 +97,7 @@ class Laboratory:
 
     def known_modes(self):
         modes = ["plain", *(mode for mode, option in DELETIONS.items() if option in self.help)]
+        modes += ["overwrite"] if "--overwrite" in self.help else []
         return modes + (["restore"] if re.search(r"^  restore\b", self.help, re.MULTILINE) else [])
 
     def run(self, arguments, environment=None):
@@ -129,8 +134,11 @@ class Place:
             return
         # Copies, not links: an original with another name is not deleted.
         shutil.copytree(model.source, self.source)
-        deletion = [DELETIONS[mode], "--yes"] if mode in DELETIONS else []
-        self.command = ["convert", self.source, self.store, "--quiet", *model.options, *deletion]
+        options = [DELETIONS[mode], "--yes"] if mode in DELETIONS else []
+        if mode == "overwrite":
+            options = ["--overwrite"]
+            shutil.copytree(model.old_store, self.store)
+        self.command = ["convert", self.source, self.store, "--quiet", *model.options, *options]
 
     def remove(self):
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -138,7 +146,8 @@ class Place:
     def problems(self):
         """What is lost, at any moment."""
         if self.mode == "restore":
-            wrong = [name for name, data in self.model.files.items() if self.bytes(self.source / name) not in (None, data)]
+            wrong = [name for name, data in self.model.files.items()
+                     if self.bytes(self.source / name) not in (None, data)]
             return [f"{name} has its name but not its bytes" for name in wrong]
         problems, recorded = [], self.recorded()
         for name, data in self.model.files.items():
@@ -151,7 +160,14 @@ class Place:
                 problems += [f"{name} is gone, and {path} does not stand for it" for path in lost]
             elif found != data:
                 problems.append(f"the original {name} is {'gone' if found is None else 'changed'}")
+        if self.mode == "overwrite" and not self.is_whole_store():
+            problems.append("neither the old store nor the new one is there")
         return problems
+
+    def is_whole_store(self):
+        """The old one or the new one, and maybe more."""
+        stored = store_files(self.store).items()
+        return stored >= self.model.old_stored.items() or stored >= self.model.stored.items()
 
     def recorded(self):
         """The shards that a manifest lists, the final or the partial one."""
@@ -179,6 +195,9 @@ class Place:
         left = [path.name for path in self.source.glob("*.safetensors")]
         if self.mode in DELETIONS and left:
             problems.append(f"not deleted: {left}")
+        others = [path.name for path in self.folder.iterdir() if path not in (self.source, self.store)]
+        if others:
+            problems.append(f"left beside the store: {others}")
         return problems
 
     def finish(self):
