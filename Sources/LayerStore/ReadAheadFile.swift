@@ -36,8 +36,8 @@ final class ReadAheadFile {
         return UnsafeRawBufferPointer(rebasing: current.memory.bytes[start..<(start + range.count)])
     }
 
-    /// Moves the window on: it keeps what it has from the page boundary `offset`, at most a piece, and gets what follows.
-    /// Returns how many bytes were read. Throws `.io`, or `.damaged` if the file ends too early.
+    /// Moves the window on: it keeps what it has from the page boundary `offset`, at most a piece, and gets what
+    /// follows. Returns how many bytes were read. Throws `.io`, or `.damaged` if the file ends too early.
     func advance(keepingFrom offset: UInt64) throws(LaminaError) -> Int {
         let kept = bytes(offset..<window.upperBound)
         let (work, extent) = reading ?? startReading(from: window.upperBound)

@@ -63,8 +63,8 @@ private final class SequentialHasher {
         }
     }
 
-    /// `count` bytes (at most the largest piece) from the page boundary `offset`, everything before them hashed. No piece
-    /// may begin before an earlier one.
+    /// `count` bytes (at most the largest piece) from the page boundary `offset`, everything before them hashed. No
+    /// piece may begin before an earlier one.
     func piece(at offset: UInt64, count: Int) throws(LaminaError) -> UnsafeRawBufferPointer {
         try hash(upTo: offset)
         let wanted = offset..<(offset + UInt64(count))

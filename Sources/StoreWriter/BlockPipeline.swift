@@ -11,8 +11,8 @@ final class BlockPipeline {
     /// Bytes of all buffers together, unless the blocks are so large that fewer than four fit.
     private static let bufferBytes = 160 << 20
     private static let maximumBuffers = 64
-    /// A panel larger than this would break the memory bound of 512 MiB: there are four buffers at least, each with room
-    /// for a block and its encoded form. Enough for BF16 matrices of 393,216 columns.
+    /// A panel larger than this would break the memory bound of 512 MiB: there are four buffers at least, each with
+    /// room for a block and its encoded form. Enough for BF16 matrices of 393,216 columns.
     static let maximumBlockBytes = 48 << 20
     /// Reads under way at once: blocks are about a megabyte, and one such request after another leaves a fast disk idle
     /// half of the time.
