@@ -117,11 +117,12 @@ public final class WeightFile: Sendable {
         direct.withLock { $0 = .impossible }
     }
 
-    /// Reads `range` of the data part into `pages` and returns where in it the bytes begin. `pages` begins at a page and
-    /// has room for every page of the file that `range` touches.
+    /// Reads `range` of the data part into `pages` and returns where in it the bytes begin. `pages` begins at a page
+    /// and has room for every page of the file that `range` touches.
     ///
-    /// Past the page cache where that is possible: fresh pages of the cache cost more than the disk, and a source larger
-    /// than the memory would push everything else out of it. Throws `.io`, or `.malformed` if the file became shorter.
+    /// Past the page cache where that is possible: fresh pages of the cache cost more than the disk, and a source
+    /// larger than the memory would push everything else out of it. Throws `.io`, or `.malformed` if the file became
+    /// shorter.
     public func read(
         _ range: ByteRange, intoPages pages: UnsafeMutableRawBufferPointer
     ) throws(LaminaError) -> Int {

@@ -38,77 +38,42 @@ public struct ShardScan {
     }
 }
 
-/// Hashes a file in order while handing out pieces of it. Reads large windows that begin at page boundaries, as direct
-/// I/O wants; shards and their chunks begin and end there too.
+/// Hashes a file in order while handing out pieces of it.
 private final class SequentialHasher {
-    /// Large enough that a disk without read-ahead is kept busy.
-    private static let windowBytes = 8 << 20
-    private static let page = ShardHeader.alignment
-
-    private let file: OpenFile
-    private let fileSize: UInt64
+    private let source: ReadAheadFile
     private let progress: (Int) throws(LaminaError) -> Void
-    private let buffer: AlignedBuffer
     private var hasher = SHA256()
     /// Everything before is hashed; a page boundary or the file's end.
     private var position: UInt64 = 0
-    private var window: ByteRange = 0..<0
 
     init(
         file: OpenFile, fileSize: UInt64, largestPiece: Int, progress: @escaping (Int) throws(LaminaError) -> Void
     ) throws(LaminaError) {
-        self.file = file
-        self.fileSize = fileSize
+        source = try ReadAheadFile(file, size: fileSize, largestPiece: largestPiece)
         self.progress = progress
-        let page = Int(SequentialHasher.page)
-        buffer = try AlignedBuffer(count: roundedUp(max(SequentialHasher.windowBytes, largestPiece), to: page))
     }
 
     /// `end` is a page boundary or the file's end.
     func hash(upTo end: UInt64) throws(LaminaError) {
         while position < end {
-            if !window.contains(position) { try load(from: position) }
-            let next = min(window.upperBound, end)
-            hasher.update(bytes(position..<next))
+            if position == source.window.upperBound { try advance(keepingFrom: position) }
+            let next = min(source.window.upperBound, end)
+            hasher.update(source.bytes(position..<next))
             position = next
         }
     }
 
-    /// `count` bytes (at most the largest piece) from the page boundary `offset`, everything before them hashed.
+    /// `count` bytes (at most the largest piece) from the page boundary `offset`, everything before them hashed. No
+    /// piece may begin before an earlier one.
     func piece(at offset: UInt64, count: Int) throws(LaminaError) -> UnsafeRawBufferPointer {
         try hash(upTo: offset)
         let wanted = offset..<(offset + UInt64(count))
-        if wanted.lowerBound < window.lowerBound || wanted.upperBound > window.upperBound { try load(from: offset) }
-        return bytes(wanted)
+        if wanted.upperBound > source.window.upperBound { try advance(keepingFrom: offset) }
+        return source.bytes(wanted)
     }
 
-    private func bytes(_ range: ByteRange) -> UnsafeRawBufferPointer {
-        let start = Int(range.lowerBound - window.lowerBound)
-        return UnsafeRawBufferPointer(rebasing: buffer.bytes[start..<(start + range.count)])
-    }
-
-    /// Moves the window to begin at `offset`; what it already holds from there on is kept.
-    private func load(from offset: UInt64) throws(LaminaError) {
-        var kept = 0
-        if window.contains(offset) {
-            let tail = bytes(offset..<window.upperBound)
-            kept = tail.count
-            // The window's end is a page boundary unless the file ends there, and then nothing is left to read.
-            buffer.start.copyMemory(from: tail.baseAddress ?? UnsafeRawPointer(buffer.start), byteCount: kept)
-        }
-        let target = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[kept...])
-        let end = min(fileSize, offset + UInt64(buffer.bytes.count))
-        let first = offset + UInt64(kept)
-        if first < end {
-            let found = try file.read(into: target, at: first)
-            guard UInt64(found) >= end - first else {
-                throw LaminaError(
-                    .damaged, file.path, "the file ends too early", expected: "\(fileSize) bytes",
-                    found: "\(first + UInt64(found))", bytes: first..<end)
-            }
-            try progress(Int(end - first))
-        }
-        window = offset..<end
+    private func advance(keepingFrom offset: UInt64) throws(LaminaError) {
+        try progress(try source.advance(keepingFrom: offset))
     }
 
     func finish() -> SHA256Digest { hasher.finalize() }

@@ -43,12 +43,13 @@ final class Block: @unchecked Sendable {
 
     /// What `BlockQueue` notes, under its lock.
     struct Progress {
-        var isRead = false
+        var reading = Step.running
         var hashing = Step.waiting
         var encoding = Step.waiting
         var failure: LaminaError?
 
-        var isFinished: Bool { failure != nil || (hashing == .done && encoding == .done) }
+        var isRunning: Bool { reading == .running || hashing == .running || encoding == .running }
+        var isFinished: Bool { !isRunning && (failure != nil || (hashing == .done && encoding == .done)) }
     }
 
     let sequence: BlockSequence

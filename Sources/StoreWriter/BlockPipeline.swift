@@ -11,8 +11,8 @@ final class BlockPipeline {
     /// Bytes of all buffers together, unless the blocks are so large that fewer than four fit.
     private static let bufferBytes = 160 << 20
     private static let maximumBuffers = 64
-    /// A panel larger than this would break the memory bound of 512 MiB: there are four buffers at least, each with room
-    /// for a block and its encoded form. Enough for BF16 matrices of 393,216 columns.
+    /// A panel larger than this would break the memory bound of 512 MiB: there are four buffers at least, each with
+    /// room for a block and its encoded form. Enough for BF16 matrices of 393,216 columns.
     static let maximumBlockBytes = 48 << 20
     /// Reads under way at once: blocks are about a megabyte, and one such request after another leaves a fast disk idle
     /// half of the time.
@@ -67,22 +67,29 @@ final class BlockPipeline {
     }
 
     /// Sends every block of `jobs` through; `finished` gets each encoded block in order. Returns the digests of the
-    /// tensors' source bytes. If there is a next shard to be written, its jobs are `following`, so that they are read
-    /// ahead: the next call must be theirs. Throws what reading, encoding or `finished` throws; then the pipeline is of
-    /// no more use.
+    /// tensors' source bytes. `following` are the jobs of the next call, if that is known: they are read ahead. Throws
+    /// what reading, encoding or `finished` throws; other jobs can be run then.
     func run(
         _ jobs: [TensorJob], following: [TensorJob]?, finished: (Block) throws(LaminaError) -> Void
     ) throws(LaminaError) -> [SHA256Digest] {
+        if let ahead, ahead.jobs.map(\.name) != jobs.map(\.name) { discardAll() }
         let sequence = ahead ?? append(jobs)
-        guard sequence.jobs.map(\.name) == jobs.map(\.name) else {
-            throw LaminaError(.unexpected, "", "the shard to be written is not the one that was read ahead")
-        }
         ahead = following.map { append($0) }
-        for _ in 0..<sequence.blockCount {
-            try finished(try queue.first())
-            queue.releaseFirst()
+        do throws(LaminaError) {
+            for _ in 0..<sequence.blockCount {
+                try finished(try queue.first())
+                queue.releaseFirst()
+            }
+        } catch {
+            discardAll()
+            throw error
         }
         return sequence.digests()
+    }
+
+    private func discardAll() {
+        queue.discardAll()
+        ahead = nil
     }
 
     private func append(_ jobs: [TensorJob]) -> BlockSequence {
@@ -93,12 +100,7 @@ final class BlockPipeline {
 
     private static func read(_ queue: BlockQueue) {
         while let block = queue.nextToRead() {
-            do throws(LaminaError) {
-                try block.read()
-                queue.didRead(block)
-            } catch {
-                queue.fail(block, error)
-            }
+            queue.didRead(block, failure: failure { () throws(LaminaError) in try block.read() })
         }
     }
 
@@ -109,13 +111,18 @@ final class BlockPipeline {
                 block.sequence.hash(block)
                 queue.didHash(block)
             case .encode(let block):
-                do throws(LaminaError) {
-                    try encoder.encode(block)
-                    queue.didEncode(block)
-                } catch {
-                    queue.fail(block, error)
-                }
+                queue.didEncode(block, failure: failure { () throws(LaminaError) in try encoder.encode(block) })
             }
+        }
+    }
+
+    /// What `body` threw.
+    private static func failure(_ body: () throws(LaminaError) -> Void) -> LaminaError? {
+        do throws(LaminaError) {
+            try body()
+            return nil
+        } catch {
+            return error
         }
     }
 }

@@ -16,6 +16,7 @@ final class BlockQueue: @unchecked Sendable {
     private var underWay: [Block] = []
     /// Those whose blocks are not all under way.
     private var sequences: [BlockSequence] = []
+    private var isDiscarding = false
     private var isClosed = false
 
     init(buffers: [BlockBuffers]) { self.buffers = buffers }
@@ -53,8 +54,8 @@ final class BlockQueue: @unchecked Sendable {
         }
     }
 
-    func didRead(_ block: Block) {
-        report(block) { $0.isRead = true }
+    func didRead(_ block: Block, failure: LaminaError?) {
+        report(block, failure) { $0.reading = .done }
     }
 
     /// The next thing to do with a block that is read; `nil` when closed.
@@ -68,7 +69,7 @@ final class BlockQueue: @unchecked Sendable {
                 block.progress.hashing = .running
                 return .hash(block)
             }
-            if let block = underWay.first(where: { $0.progress.isRead && $0.progress.encoding == .waiting }) {
+            if let block = underWay.first(where: { canWork(on: $0) && $0.progress.encoding == .waiting }) {
                 block.progress.encoding = .running
                 return .encode(block)
             }
@@ -76,30 +77,31 @@ final class BlockQueue: @unchecked Sendable {
         }
     }
 
+    /// Not what could not be read, nor what is discarded.
+    private func canWork(on block: Block) -> Bool {
+        block.progress.reading == .done && block.progress.failure == nil && !isDiscarding
+    }
+
     private func canHash(_ block: Block) -> Bool {
-        block.progress.isRead && block.progress.hashing == .waiting && block.sequence.isNext(toHash: block)
+        canWork(on: block) && block.progress.hashing == .waiting && block.sequence.isNext(toHash: block)
     }
 
     func didHash(_ block: Block) {
-        report(block) {
+        report(block, nil) {
             $0.hashing = .done
             block.sequence.didHash(block)
         }
     }
 
-    func didEncode(_ block: Block) {
-        report(block) { $0.encoding = .done }
+    func didEncode(_ block: Block, failure: LaminaError?) {
+        report(block, failure) { $0.encoding = .done }
     }
 
-    /// Notes what went wrong with a block, for whoever waits for it.
-    func fail(_ block: Block, _ error: LaminaError) {
-        report(block) { $0.failure = error }
-    }
-
-    private func report(_ block: Block, _ change: (inout Block.Progress) -> Void) {
+    private func report(_ block: Block, _ failure: LaminaError?, _ change: (inout Block.Progress) -> Void) {
         monitor.lock()
         defer { monitor.unlock() }
         change(&block.progress)
+        if let failure { block.progress.failure = failure }
         monitor.wakeAll(.consumers)
     }
 
@@ -122,5 +124,17 @@ final class BlockQueue: @unchecked Sendable {
         defer { monitor.unlock() }
         buffers.append(underWay.removeFirst().buffers)
         monitor.wakeOne(.producers)
+    }
+
+    /// Forgets all blocks and what was appended, when nothing works on them any more.
+    func discardAll() {
+        monitor.lock()
+        defer { monitor.unlock() }
+        isDiscarding = true
+        sequences.removeAll()
+        while underWay.contains(where: \.progress.isRunning) { monitor.wait(as: .consumers) }
+        buffers += underWay.map(\.buffers)
+        underWay.removeAll()
+        isDiscarding = false
     }
 }

@@ -82,10 +82,8 @@ public struct Conversion {
     public func run(
         to destination: String, source: any ConversionSource, observer: any ConversionObserver
     ) throws(LaminaError) -> Manifest {
-        func makePipeline() throws(LaminaError) -> BlockPipeline {
-            try BlockPipeline(jobs: plan.shards.flatMap(\.tensors), threads: options.threads, kernels: kernels)
-        }
-        let pipeline = try makePipeline()
+        let pipeline = try BlockPipeline(
+            jobs: plan.shards.flatMap(\.tensors), threads: options.threads, kernels: kernels)
         let writer = try StoreWriter(path: destination, plan: plan, restart: options.restarts, in: fileSystem)
         let work = ConversionWork(
             plan: plan, pipeline: pipeline, writer: writer, observer: observer,
@@ -102,7 +100,6 @@ public struct Conversion {
                 guard options.keepsGoing, work.failedReading else { throw failure ?? error }
                 observer.skipped(layer: plan.shards[index].layer, because: error)
                 failure = failure ?? error
-                work.pipeline = try makePipeline()
             }
         }
         try work.finish()
@@ -118,7 +115,7 @@ public struct Conversion {
 private final class ConversionWork {
     private let plan: ConversionPlan
     /// A failure leaves it useless.
-    var pipeline: BlockPipeline
+    let pipeline: BlockPipeline
     private let writer: StoreWriter
     private let observer: any ConversionObserver
     private let deletion: ProgressiveDeletion?

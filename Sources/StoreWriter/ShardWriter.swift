@@ -8,8 +8,9 @@ struct ShardWriter {
     let fileName: String
     let fileSystem: any FileSystem
 
-    /// Writes `jobs` in order while `following`, the next shard's, are read ahead; the result is complete but neither durable nor checked. Throws `.io`, `.cannotCreate`,
-    /// `.unexpected`, and what reading the source throws.
+    /// Writes `jobs` in order while `following`, the next shard's if they are known, are read ahead; the result is
+    /// complete but neither durable nor checked. Throws `.io`, `.cannotCreate`, `.unexpected`, and what reading the
+    /// source throws.
     func write(
         _ jobs: [TensorJob], following: [TensorJob]?, pipeline: BlockPipeline,
         progress: (UInt64) throws(LaminaError) -> Void

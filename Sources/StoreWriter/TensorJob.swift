@@ -15,8 +15,8 @@ public struct TensorJob: Sendable {
     /// The tensor's first byte in its file's data part.
     public var sourceOffset: UInt64
     public var unusedBecause: String?
-    /// Reads a range of the tensor's bytes into whole pages, with room for every page of its file that the range touches;
-    /// returns where in them the range begins. Safe from any thread.
+    /// Reads a range of the tensor's bytes into whole pages, with room for every page of its file that the range
+    /// touches; returns where in them the range begins. Safe from any thread.
     public var read: @Sendable (_ pages: UnsafeMutableRawBufferPointer, _ range: ByteRange) throws(LaminaError) -> Int
 
     public init(

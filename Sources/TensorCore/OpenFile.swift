@@ -121,8 +121,8 @@ public final class OpenFile: @unchecked Sendable {
         return true
     }
 
-    /// Reads the whole pages `buffer` from `offset`, both at page boundaries, of a file opened for direct I/O, until the
-    /// first `needed` bytes are there. False if that did not work, for whatever reason: the caller then reads the usual
+    /// Reads the whole pages `buffer` from `offset`, both at page boundaries, of a file opened for direct I/O, until
+    /// the first `needed` bytes are there. False if that did not work, for whatever reason: the caller then reads the usual
     /// way, which says what is wrong.
     public func readWholePages(
         into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64, needed: Int
