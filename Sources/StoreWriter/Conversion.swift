@@ -114,8 +114,7 @@ public struct Conversion {
 /// A conversion under way: a shard is published while the next one is written.
 private final class ConversionWork {
     private let plan: ConversionPlan
-    /// A failure leaves it useless.
-    let pipeline: BlockPipeline
+    private let pipeline: BlockPipeline
     private let writer: StoreWriter
     private let observer: any ConversionObserver
     private let deletion: ProgressiveDeletion?
