@@ -56,7 +56,8 @@ import Testing
     /// Every call fails once, or from then on.
     @Test(
         arguments: [
-            (EIO, false), (EIO, true), (ENOSPC, false), (ENOSPC, true), (EDQUOT, false), (EACCES, false), (ENOENT, false),
+            (EIO, false), (EIO, true), (ENOSPC, false), (ENOSPC, true), (EDQUOT, false), (EACCES, false),
+            (ENOENT, false),
         ])
     func everyFailingCallIsSurvived(_ error: Int32, _ isPersistent: Bool) throws {
         try withConversion { conversion, expected, destination in
