@@ -43,7 +43,7 @@ import Testing
                 #expect(expected.allSatisfy { contents[$0.key] == $0.value }, "\(crash)")
             }
             #expect(storeCount > 10)
-            #expect(images - storeCount > 20)
+            #expect(images - storeCount > 10)
         }
     }
 
@@ -105,7 +105,7 @@ import Testing
                 #expect(try FileManager.default.contentsOfDirectory(atPath: conversion.source).isEmpty, "\(crash)")
             }
             #expect(goneCount > 10)
-            #expect(images - goneCount > 20)
+            #expect(images - goneCount > 10)
         }
     }
 
