@@ -200,7 +200,8 @@ extension FileSystem {
     public func exists(_ path: String) throws(LaminaError) -> Bool {
         switch facts(at: path, followLinks: false) {
         case .success: return true
-        case .failure(let error) where error.code == ENOENT || error.code == ENOTDIR: return false
+        // What is too long for a name is nobody's.
+        case .failure(let error) where [ENOENT, ENOTDIR, ENAMETOOLONG].contains(error.code): return false
         case .failure(let error): throw LaminaError(.io, path, "cannot examine: \(error.text)")
         }
     }

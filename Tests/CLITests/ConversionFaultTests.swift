@@ -90,7 +90,7 @@ import Testing
             let places = [
                 source, folder, source + "/store", source + "/config.json", source + "/config.json/store",
                 folder + "/full", folder + "/hers", folder + "/link", folder + "/link/store", folder + "/dangling",
-                folder + "/absent/store", "/proc/store", folder + "/" + String(repeating: "x", count: 256),
+                folder + "/absent/store", folder + "/" + String(repeating: "x", count: 256),
                 folder + "/" + String(repeating: "x/", count: 2100) + "store",
             ]
             for place in places {

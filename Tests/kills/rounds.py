@@ -15,6 +15,7 @@ from synthetic import Sizes, write_checkpoint
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SECONDS = 120  # for one run
+DONE = 73  # the exit code where there is a store already
 RECORD = "originals.json"  # about this machine's files, so no part of a store
 DELETIONS = {"delete": "--delete-original", "progressive": "--delete-progressively"}
 MODES = ["plain", *DELETIONS, "overwrite", "restore"]
@@ -204,7 +205,7 @@ class Place:
         """Runs the command until it ends; what is wrong then."""
         done = self.laboratory.run(self.command)
         # A conversion that was done when it was killed has nothing left to do, and says so.
-        is_done = self.mode == "plain" and done.returncode == 73 and "already" in done.stderr
+        is_done = self.mode == "plain" and done.returncode == DONE and "already" in done.stderr
         if done.returncode != 0 and not is_done:
             return [f"run again: exit code {done.returncode}, {done.stderr.strip()}", *self.problems()]
         return self.problems() + self.final_problems() + self.restoration_problems()
@@ -241,18 +242,21 @@ def call_round(laboratory, mode, number, keeps):
 def time_round(laboratory, mode, source, keeps):
     """Kills the large conversion one to three times at random moments."""
     place = Place(laboratory, laboratory.large, mode, f"{mode} {source.randrange(1 << 62):x}")
-    moments = [source.uniform(0, 1.1 * laboratory.large.seconds[mode]) for _ in range(source.randint(1, 3))]
-    kills, problems = 0, []
-    for moment in moments:
-        process = laboratory.start(place.command)
+    seconds, moments, kills, problems = laboratory.large.seconds, [], 0, []
+    for _ in range(source.randint(1, 3)):
+        moments.append(source.uniform(0, 1.1 * seconds[mode]))
+        process, began = laboratory.start(place.command), time.monotonic()
         try:
-            process.wait(moment)
+            process.wait(moments[-1])
+            if not kills:  # the machine is less busy than it was
+                seconds[mode] = min(seconds[mode], time.monotonic() - began)
         except subprocess.TimeoutExpired:
             process.kill()
         status = process.wait()
         kills += status == -signal.SIGKILL
         problems += place.problems()
-        if status == 0:
+        if status != -signal.SIGKILL:
+            problems += [f"exit code {status}"] if status not in (0, DONE) else []
             break
     text = ", ".join(f"{moment:.4f}" for moment in moments)
     return place.outcome(f"after {text} s", kills, problems + place.finish(), keeps)
