@@ -42,7 +42,9 @@ struct CheckpointOutput: ParsableArguments {
         let kernels = try chosenKernels()
         let opened = try Store(path: store, in: fileSystem)
         let files = try choose(opened)
-        let parent = try Destination(directory, source: store, in: fileSystem).parent
+        let destination = try Destination(directory, in: fileSystem)
+        try destination.checkSeparation(from: store)
+        let parent = destination.parent
         let writer = try CheckpointWriter(
             files, of: opened, in: directory, neighbours: neighbours,
             threads: threads ?? Int(lamina_processor_count()), kernels: kernels)

@@ -108,13 +108,14 @@ struct ConvertCommand: ToolCommand {
         let fileSystem = RealFileSystem()
         let source = try HuggingFaceCache(environment: Console.environment(HuggingFaceCache.variables))
             .checkpointFolder(for: self.source, in: fileSystem)
-        let destination = try Destination(store, source: source, in: fileSystem)
+        let destination = try Destination(store, in: fileSystem)
         let place = try place(destination, in: fileSystem)
         let checkpoint = try CheckpointFolder(
             path: source, deleted: try DeletedSources.files(of: place, in: fileSystem), in: fileSystem)
         let planner = ConversionPlanner(
             checkpoint: checkpoint, codec: codec == "auto" ? nil : Codecs.named(codec), chunkBytes: chunkBytes.bytes)
         let (plan, notes) = try planner.plan()
+        try destination.checkSeparation(from: source)
         if !quiet { for note in notes { Console.note("note: \(escapedForDisplay(note))\n") } }
         let conversion = Conversion(
             plan: plan, options: options, kernels: try chosenKernels(), fileSystem: fileSystem)

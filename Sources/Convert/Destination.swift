@@ -11,8 +11,8 @@ struct Destination {
     let name: String
     private let fileSystem: any FileSystem
 
-    /// Throws `.cannotCreate` if it is the source, inside it or around it, or its folder is missing.
-    init(_ folder: String, source: String, in fileSystem: any FileSystem) throws(LaminaError) {
+    /// Throws `.cannotCreate` if the folder it is to be in is missing.
+    init(_ folder: String, in fileSystem: any FileSystem) throws(LaminaError) {
         let around = parentFolder(of: folder)
         guard case .success(let parentPath) = fileSystem.canonicalPath(around),
             case .success(let facts) = fileSystem.facts(at: parentPath, followLinks: true), facts.isDirectory
@@ -23,10 +23,10 @@ struct Destination {
         parent = parentPath
         name = folder.split(separator: "/").last.map(String.init) ?? ""
         self.fileSystem = fileSystem
-        try checkSeparation(from: source)
     }
 
-    private func checkSeparation(from source: String) throws(LaminaError) {
+    /// Throws `.cannotCreate` if it is `source`, inside it or around it.
+    func checkSeparation(from source: String) throws(LaminaError) {
         let target: String
         if case .success(let existing) = fileSystem.canonicalPath(path) {
             target = existing

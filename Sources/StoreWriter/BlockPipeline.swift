@@ -51,7 +51,7 @@ final class BlockPipeline {
     /// the program, its libraries and the reading back of a shard need.
     static func memoryBytes(for jobs: [TensorJob], threads: Int) -> Int {
         let scratch = 3 * (jobs.map(\.geometry.slotBytes).max() ?? 0) + (1 << 20)
-        return bufferCount(for: jobs) * BlockBuffers.bytes(for: jobs) + threads * scratch + (64 << 20)
+        return bufferCount(for: jobs) * BlockBuffers.bytes(for: jobs) + threads * scratch + (112 << 20)
     }
 
     deinit {
