@@ -45,7 +45,8 @@ import Testing
         try Fixtures.withScratchFolder { folder in
             let store = try makeStore(GoldenStoreTests.golden + "/good/" + source, in: folder, ["--codec", codec])
             let result = try Tool.run(
-                executable: "/usr/bin/diff", ["-r", "--exclude=manifest.json", "--exclude=originals.json", golden, store])
+                executable: "/usr/bin/diff",
+                ["-r", "--exclude=manifest.json", "--exclude=originals.json", golden, store])
             #expect(result.status == 0, "\(result.standardOutput)")
             let verified = try Tool.run("verify", [golden, "--decode"])
             #expect(verified.status == 0, "\(verified.standardOutput)")
