@@ -110,8 +110,10 @@ struct ConvertCommand: ToolCommand {
             .checkpointFolder(for: self.source, in: fileSystem)
         let destination = try Destination(store, in: fileSystem)
         let place = try place(destination, in: fileSystem)
+        let isUnderWay = try fileSystem.exists(place)
         let checkpoint = try CheckpointFolder(
-            path: source, deleted: try DeletedSources.files(of: place, in: fileSystem), in: fileSystem)
+            path: source, deleted: try DeletedSources.files(of: isUnderWay ? place : store, in: fileSystem),
+            in: fileSystem)
         let planner = ConversionPlanner(
             checkpoint: checkpoint, codec: codec == "auto" ? nil : Codecs.named(codec), chunkBytes: chunkBytes.bytes)
         let (plan, notes) = try planner.plan()
@@ -150,11 +152,10 @@ struct ConvertCommand: ToolCommand {
         // The name of the place beside a store can be too long where the store's own is not.
         guard overwrite else { return store }
         let work = destination.replacement.workPath
+        try destination.replacement.finishRemoval()
         let isStore = try fileSystem.exists(store + "/" + Manifest.fileName)
         let isUnderWay = try fileSystem.exists(work)
-        guard isStore || isUnderWay else { return store }
-        try destination.replacement.check()
-        return work
+        return isStore || isUnderWay ? work : store
     }
 
     /// What progressive deletion frees with each file, where it frees space of the store's disk. Throws `.io`.
@@ -174,8 +175,11 @@ struct ConvertCommand: ToolCommand {
     private func isDone(
         _ conversion: Conversion, place: String, _ destination: Destination
     ) throws(LaminaError) -> Bool {
+        if try isReplaced(conversion, place: place) { return true }
         switch try conversion.find(at: place) {
-        case .noStore: return false
+        case .noStore:
+            if place != store { try destination.replacement.check() }
+            return false
         case .completed(let made, let wasUnfinished):
             guard wasUnfinished || deletes || place != store else { break }
             if dryRun { return false }
@@ -193,6 +197,19 @@ struct ConvertCommand: ToolCommand {
         throw LaminaError(
             .cannotCreate, place, "there is a layer store already",
             hint: "choose another name, remove it first, or replace it with --overwrite")
+    }
+
+    /// Whether an earlier run replaced the store and began to delete the originals: then that is completed. Throws what
+    /// deleting throws.
+    private func isReplaced(_ conversion: Conversion, place: String) throws(LaminaError) -> Bool {
+        let isUnderWay = try conversion.fileSystem.exists(place)
+        guard place != store, deletes, !dryRun, !isUnderWay,
+            case .completed(let made, _) = try conversion.find(at: store),
+            let record = try OriginalsRecord.read(in: store, conversion.fileSystem),
+            record.files.contains(where: { $0.state != .present })
+        else { return false }
+        try finish(made.manifest, conversion.plan, deleted: nil)
+        return true
     }
 
     private func replace(_ destination: Destination) throws(LaminaError) {

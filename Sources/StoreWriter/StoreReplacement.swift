@@ -20,10 +20,9 @@ public struct StoreReplacement {
         workPath = "\(parent)/.\(name).overwrite"
     }
 
-    /// Removes what is left of a store that was replaced before. Fails if the old store may not go: its originals were
-    /// deleted, so it may be the only copy of them. Throws `.cannotCreate`, `.damaged`, `.io`.
+    /// Fails if the old store may not go: its originals were deleted, so it may be the only copy of them. Throws
+    /// `.cannotCreate`, `.damaged`, `.io`.
     public func check() throws(LaminaError) {
-        try finishRemoval()
         let deleted = try OriginalsRecord.read(in: path, fileSystem)?.files.filter { $0.state != .present } ?? []
         guard deleted.isEmpty else {
             throw LaminaError(
@@ -56,7 +55,7 @@ public struct StoreReplacement {
     }
 
     /// Goes on with a removal that was interrupted, if one was. Throws as `removeOld`.
-    private func finishRemoval() throws(LaminaError) {
+    public func finishRemoval() throws(LaminaError) {
         let list = workPath + "/" + Self.listName
         guard try fileSystem.exists(list) else { return }
         let old = try Manifest(try fileSystem.readWhole(list, limit: Manifest.maximumBytes), file: list)

@@ -158,6 +158,30 @@ import Testing
         }
     }
 
+    /// Replaced, and killed while it deleted: the same command goes on with that.
+    @Test func deletionAfterOverwritingGoesOn() throws {
+        try Fixtures.withScratchFolder { folder in
+            let (source, weights) = try source(in: folder)
+            let store = folder + "/store"
+            #expect(try convert([source, store, "--codec", "raw", "--quiet"]).status == 0)
+            let command = [source, store, "--overwrite", "--delete-original", "--yes", "--quiet"]
+            #expect(try convert(command).status == 0)
+            // What a run leaves that was killed before the last file went.
+            let name = try #require(weights.last)
+            let record = store + "/originals.json"
+            let back = folder + "/back"
+            #expect(try convert(["restore", store, back, "--quiet", "--file", name]).status == 0)
+            try manager.moveItem(atPath: back + "/" + name, toPath: source + "/" + name)
+            let before = try String(contentsOfFile: record, encoding: .utf8)
+            let again = try convert(command)
+            // Nobody knows this file: it is not the one that was converted, and stays.
+            #expect(again.status == 0, "\(again.standardError)")
+            #expect(try self.weights(source) == [name])
+            #expect(try String(contentsOfFile: record, encoding: .utf8) == before)
+            #expect(try Tool.run("verify", [store, "--decode", "--quiet"]).status == 0)
+        }
+    }
+
     /// The forecast is what then happens.
     @Test(arguments: ["auto", "raw", "exp-huf"])
     func forecastsAreRight(_ codec: String) throws {
