@@ -29,8 +29,8 @@ struct EncodedPlane {
     var encoding: ChunkRecord.Encoding
     var hash: UInt64
 
-    /// The range with the zeros behind it, in whole pages.
-    var pages: Range<Int> { range.lowerBound..<roundedUp(range.upperBound, to: AlignedBuffer.alignment) }
+    /// What it takes in the file: chunks begin at pages.
+    var fileBytes: Int { roundedUp(range.count, to: AlignedBuffer.alignment) }
 }
 
 /// A block on its way through the converter: source bytes in, encoded planes out.

@@ -55,9 +55,6 @@ final class BlockEncoder: @unchecked Sendable {
             block.planes.append(
                 EncodedPlane(
                     chunk: chunk, plane: index, range: used..<(used + size), encoding: encoding, hash: xxh3(stored)))
-            // Zeros to the end of the page: that is what direct writes take, and what the file has between chunks.
-            let end = roundedUp(size, to: AlignedBuffer.alignment)
-            memset(block.buffers.output.start + used + size, 0, end - size)
             used += job.encodedBytes(of: specification)
         }
     }

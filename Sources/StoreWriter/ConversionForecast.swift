@@ -118,7 +118,7 @@ private struct Samples {
             let sampled = Block(of: BlockSequence(jobs: [job]), job: 0, index: block, in: buffers)
             try clock.run(sampled, encoder)
             source += sampled.sourceBytes.count
-            stored += sampled.planes.reduce(0) { $0 + $1.pages.count }
+            stored += sampled.planes.reduce(0) { $0 + $1.fileBytes }
         }
         return source == 0 ? 1 : Double(stored) / Double(source)
     }

@@ -65,21 +65,9 @@ package final class HDF5File {
     /// Where the bytes go, and the first failure on the way there: libhdf5 passes on only that there was one.
     private final class Output {
         let file: OpenFile
-        /// Where whole pages go past the page cache, whose fresh pages cost more than the disk; `nil`: nowhere.
-        var direct: OpenFile?
-        /// The chunk being written, to its last page's end.
-        var pages = UnsafeRawBufferPointer(start: nil, count: 0)
         var failure: LaminaError?
 
         init(_ file: OpenFile) { self.file = file }
-
-        /// Writes what libhdf5 passes on: a chunk that came in whole pages leaves in whole pages.
-        func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(LaminaError) {
-            let isChunk = bytes.baseAddress == pages.baseAddress && bytes.count <= pages.count
-            guard isChunk, let direct, try direct.writeWholePages(pages, at: offset) else {
-                return try file.write(bytes, at: offset)
-            }
-        }
 
         /// Runs `body` for libhdf5: 0, or -1 with the error kept.
         func run(_ body: (Output) throws(LaminaError) -> Void) -> Int32 {
@@ -100,17 +88,15 @@ package final class HDF5File {
     private var failure: LaminaError?
 
     /// Begins the structure behind the first `userBlockSize` bytes (a power of two, at least 4096) of an empty file
-    /// that is open for reading and writing. `direct`, the same file past the page cache, takes chunks that come in
-    /// whole pages. Throws `.unexpected` if libhdf5 refuses.
-    package init(file: OpenFile, direct: OpenFile? = nil, userBlockSize: Int) throws(LaminaError) {
+    /// that is open for reading and writing. Throws `.unexpected` if libhdf5 refuses.
+    package init(file: OpenFile, userBlockSize: Int) throws(LaminaError) {
         let output = Output(file)
-        output.direct = direct
         let callbacks = lamina_hdf5_output(
             context: Unmanaged.passUnretained(output).toOpaque(),
             write: { context, bytes, size, offset in
                 guard let context, let bytes else { return -1 }
                 return Unmanaged<Output>.fromOpaque(context).takeUnretainedValue().run { (output) throws(LaminaError) in
-                    try output.write(UnsafeRawBufferPointer(start: bytes, count: size), at: offset)
+                    try output.file.write(UnsafeRawBufferPointer(start: bytes, count: size), at: offset)
                 }
             },
             truncate: { context, size in
@@ -191,17 +177,13 @@ package final class HDF5File {
 
     /// Writes chunk `index` as it is to be stored, and returns its offset in the file.
     ///
-    /// `pages` are the same bytes and zeros behind them, page-aligned at both ends, if the caller has them so: they can
-    /// be written directly. `skippingFilter` says that the bytes are the chunk itself although the dataset has a filter. Each chunk is
-    /// written once. Throws `.io`, or `.unexpected` for a chunk that does not exist or has the wrong size.
+    /// `skippingFilter` says that the bytes are the chunk itself although the dataset has a filter. Each chunk is written
+    /// once. Throws `.io`, or `.unexpected` for a chunk that does not exist or has the wrong size.
     @discardableResult
     package func writeChunk(
-        _ index: Int, of dataset: Dataset, _ bytes: UnsafeRawBufferPointer, skippingFilter: Bool = false,
-        pages: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+        _ index: Int, of dataset: Dataset, _ bytes: UnsafeRawBufferPointer, skippingFilter: Bool = false
     ) throws(LaminaError) -> UInt64 {
         try checkIsIntact()
-        output.pages = pages
-        defer { output.pages = UnsafeRawBufferPointer(start: nil, count: 0) }
         guard index >= 0 else { throw refusal("no such chunk") }
         var offset: UInt64 = 0
         _ = try check(

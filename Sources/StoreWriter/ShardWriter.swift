@@ -22,7 +22,7 @@ struct ShardWriter {
             })
         let temporary = try TemporaryFile(directory: directory, name: fileName, in: fileSystem)
         let structure = try HDF5File(
-            file: temporary.file, direct: temporary.direct, userBlockSize: Int(userBlock))
+            file: temporary.file, userBlockSize: Int(userBlock))
         let datasets = try makeDatasets(jobs, in: structure)
         var records: [[ChunkRecord]] = jobs.map { _ in [] }
         let digests = try pipeline.run(jobs, following: following) { (block) throws(LaminaError) in
@@ -33,8 +33,7 @@ struct ShardWriter {
                 let coding = job.codec.planes(elementSize: job.dtype.size)[plane.plane].coding
                 let offset = try structure.writeChunk(
                     plane.chunk, of: datasets[block.jobIndex][plane.plane], bytes,
-                    skippingFilter: coding != .raw && plane.encoding == .raw,
-                    pages: UnsafeRawBufferPointer(rebasing: output[plane.pages]))
+                    skippingFilter: coding != .raw && plane.encoding == .raw)
                 records[block.jobIndex].append(
                     ChunkRecord(
                         offset: offset, storedSize: UInt32(plane.range.count), encoding: plane.encoding,
@@ -115,14 +114,19 @@ final class WrittenShard: @unchecked Sendable {
     func publish() throws(LaminaError) -> SHA256Digest {
         try temporary.file.sync()
         let digest = try readBack()
+        // Synced pages can go: a store larger than the memory would push everything else out of it.
+        temporary.file.dropCache()
         try temporary.publish()
         return digest
     }
 
     /// Reads the whole file as a reader will: every chunk must be where the header has it, and the digest of all bytes
     /// is the shard's.
+    ///
+    /// Out of the page cache, as far as it is there still: this proves what was written, not what the disk holds, and
+    /// costs no transfer. What depends on the disk, deleting originals, drops the cache and reads again.
     private func readBack() throws(LaminaError) -> SHA256Digest {
-        let file = temporary.direct ?? temporary.file
+        let file = temporary.file
         return try ShardScan(header: header).run(file) { (tensor, chunk, record) throws(LaminaError) in
             throw LaminaError(
                 .io, file.path, "chunk \(chunk) read back differs from what was written",
