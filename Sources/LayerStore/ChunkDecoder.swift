@@ -148,7 +148,7 @@ public final class ChunkDecoder: @unchecked Sendable {
 
 extension TensorRecord {
     /// Bytes per plane in a slot.
-    public var planeBytes: [Int] { planes.map { geometry.slotElements * $0.bytesPerElement } }
+    public var planeBytes: [Int] { planes.map { $0.slotBytes(geometry) } }
 
     /// The bytes of the shard that hold all planes of `chunk`, page-aligned at both ends.
     public func extent(ofChunk chunk: Int) -> ByteRange {

@@ -6,11 +6,23 @@ public enum TensorLayout: UInt8, Sendable, CaseIterable {
     case rows = 0
     /// Panels of 64 output rows, the layout the multiply kernels read (formats/shard.md, "Layouts").
     case panel64 = 1
+    /// Panels of 16 output rows over all columns, in the form of a quantization scheme (formats/quantization.md).
+    case panel16 = 2
 
     public var name: String {
         switch self {
         case .rows: "rows"
         case .panel64: "panel64"
+        case .panel16: "panel16"
+        }
+    }
+
+    /// Rows of a unit, the smallest part of a tensor that a chunk can hold.
+    public var unitRows: Int {
+        switch self {
+        case .rows: 1
+        case .panel64: 64
+        case .panel16: 16
         }
     }
 
@@ -20,10 +32,11 @@ public enum TensorLayout: UInt8, Sendable, CaseIterable {
     }
 }
 
-/// How one tensor is cut into chunks: whole units (rows, or panels of 64 rows), or, where a single unit is too large,
-/// ranges of its columns that begin at multiples of 512, the length of a multiply chain.
+/// How one tensor is cut into chunks: whole units (rows, or panels of 64 or 16 rows), or, where a single unit is too
+/// large, ranges of its columns that begin at multiples of 512, the length of a multiply chain. Panels of 16 rows are
+/// never cut.
 ///
-/// Depends on the shape, the dtype, the layout and the target size only, never on the machine, so that equal input
+/// Depends on the shape, the dtype, the layout, the scheme and the target size only, never on the machine, so that equal input
 /// gives equal bytes.
 public struct ChunkGeometry: Sendable, Equatable {
     /// Column ranges begin at multiples of this (`LAMINA_CHAIN_LENGTH`).
@@ -35,14 +48,17 @@ public struct ChunkGeometry: Sendable, Equatable {
     /// The tensor as a matrix: all dimensions but the last, and the last; a vector is one row.
     public let rows: Int
     public let columns: Int
-    /// Columns as stored: BF16 panels hold pairs, so an odd number is padded by one.
+    /// Columns as stored: BF16 panels hold pairs, so an odd number is padded by one; quantized panels hold blocks of 32.
     public let paddedColumns: Int
-    /// Rows per unit: 1 or 64.
+    /// Rows per unit: 1, 64 or 16.
     public let unitRows: Int
     public let units: Int
     public let unitsPerChunk: Int
     public let columnsPerChunk: Int
+    /// Bytes per element of the tensor's dtype.
     public let elementSize: Int
+    /// Bytes of a panel of quantized weights, 0 for other layouts.
+    public let panelBytes: Int
 
     /// Rows and columns of a shape.
     public static func matrix(of shape: Shape) -> (rows: Int, columns: Int) {
@@ -50,68 +66,83 @@ public struct ChunkGeometry: Sendable, Equatable {
         return (shape.dimensions.dropLast().reduce(1, *), last)
     }
 
-    /// The geometry a writer chooses for chunks of about `targetBytes` decoded bytes.
-    public init(shape: Shape, dtype: DType, layout: TensorLayout, targetBytes: Int = defaultTargetBytes) {
-        let (rows, columns) = ChunkGeometry.matrix(of: shape)
-        let unitRows = layout == .panel64 ? 64 : 1
-        let paddedColumns = ChunkGeometry.padded(columns, dtype: dtype, layout: layout)
-        let units = dividedUp(rows, by: unitRows)
-        let rowsInUnit = layout == .panel64 ? min(64, roundedUp(max(rows, 1), to: 16)) : 1
-        let unitBytes = max(1, rowsInUnit * paddedColumns * dtype.size)
+    /// The geometry a writer chooses for chunks of about `targetBytes` decoded bytes; `scheme` for `panel16`.
+    public init(
+        shape: Shape, dtype: DType, layout: TensorLayout, scheme: (any QuantizationScheme)? = nil,
+        targetBytes: Int = defaultTargetBytes
+    ) {
+        let whole = ChunkGeometry(shape: shape, dtype: dtype, layout: layout, scheme: scheme)
+        let rowsInUnit = layout == .panel64 ? min(64, roundedUp(max(whole.rows, 1), to: 16)) : 1
+        let unitBytes = max(1, layout == .panel16 ? whole.panelBytes : rowsInUnit * whole.paddedColumns * dtype.size)
         var unitsPerChunk = 1
-        var columnsPerChunk = paddedColumns
-        if unitBytes <= 4 * targetBytes {
-            unitsPerChunk = ChunkGeometry.unitsPerChunk(units: units, unitBytes: unitBytes, targetBytes: targetBytes)
+        var columnsPerChunk = whole.paddedColumns
+        if unitBytes <= 4 * targetBytes || layout == .panel16 {
+            unitsPerChunk = ChunkGeometry.unitsPerChunk(
+                units: whole.units, unitBytes: unitBytes, targetBytes: targetBytes)
         } else {
             let step = ChunkGeometry.columnStep
             let wanted = max(step, targetBytes / (rowsInUnit * dtype.size) / step * step)
-            let ranges = dividedUp(paddedColumns, by: wanted)
+            let ranges = dividedUp(whole.paddedColumns, by: wanted)
             // Even ranges: a short last one would waste its slot.
-            columnsPerChunk = min(paddedColumns, roundedUp(dividedUp(paddedColumns, by: ranges), to: step))
+            columnsPerChunk = min(whole.paddedColumns, roundedUp(dividedUp(whole.paddedColumns, by: ranges), to: step))
         }
-        self.init(
-            layout: layout, rows: rows, columns: columns, paddedColumns: paddedColumns, unitRows: unitRows,
-            units: units, unitsPerChunk: unitsPerChunk, columnsPerChunk: columnsPerChunk, elementSize: dtype.size)
+        self.init(whole, unitsPerChunk: unitsPerChunk, columnsPerChunk: columnsPerChunk)
     }
 
     /// The geometry a shard states, `nil` if it contradicts the tensor or exceeds `maximumChunkBytes`.
     public init?(
-        shape: Shape, dtype: DType, layout: TensorLayout, unitsPerChunk: Int, columnsPerChunk: Int,
-        maximumChunkBytes: Int
+        shape: Shape, dtype: DType, layout: TensorLayout, scheme: (any QuantizationScheme)? = nil, unitsPerChunk: Int,
+        columnsPerChunk: Int, maximumChunkBytes: Int
     ) {
-        let (rows, columns) = ChunkGeometry.matrix(of: shape)
-        let unitRows = layout == .panel64 ? 64 : 1
-        let paddedColumns = ChunkGeometry.padded(columns, dtype: dtype, layout: layout)
-        let units = dividedUp(rows, by: unitRows)
-        guard unitsPerChunk >= 1, unitsPerChunk <= max(units, 1) else { return nil }
-        guard columnsPerChunk <= paddedColumns, columnsPerChunk >= 1 || paddedColumns == 0 else { return nil }
-        if columnsPerChunk < paddedColumns {
-            guard unitsPerChunk == 1, columnsPerChunk % ChunkGeometry.columnStep == 0 else { return nil }
+        // Before the scheme multiplies them.
+        let columns = ChunkGeometry.matrix(of: shape).columns
+        guard scheme == nil || (1...Schemes.mostColumns).contains(columns) else { return nil }
+        let whole = ChunkGeometry(shape: shape, dtype: dtype, layout: layout, scheme: scheme)
+        guard unitsPerChunk >= 1, unitsPerChunk <= max(whole.units, 1) else { return nil }
+        guard columnsPerChunk <= whole.paddedColumns, columnsPerChunk >= 1 || whole.paddedColumns == 0 else {
+            return nil
         }
-        let factors = [unitsPerChunk, unitRows, max(columnsPerChunk, 1), dtype.size]
+        if columnsPerChunk < whole.paddedColumns {
+            guard unitsPerChunk == 1, columnsPerChunk % ChunkGeometry.columnStep == 0, layout != .panel16 else {
+                return nil
+            }
+        }
+        let factors =
+            layout == .panel16
+            ? [unitsPerChunk, whole.panelBytes] : [unitsPerChunk, whole.unitRows, max(columnsPerChunk, 1), dtype.size]
         guard let largest = Checked.product(factors), largest <= maximumChunkBytes else { return nil }
-        self.init(
-            layout: layout, rows: rows, columns: columns, paddedColumns: paddedColumns, unitRows: unitRows,
-            units: units, unitsPerChunk: unitsPerChunk, columnsPerChunk: columnsPerChunk, elementSize: dtype.size)
+        self.init(whole, unitsPerChunk: unitsPerChunk, columnsPerChunk: columnsPerChunk)
     }
 
-    private init(
-        layout: TensorLayout, rows: Int, columns: Int, paddedColumns: Int, unitRows: Int, units: Int,
-        unitsPerChunk: Int, columnsPerChunk: Int, elementSize: Int
-    ) {
+    /// One chunk of everything, from which the others are made.
+    private init(shape: Shape, dtype: DType, layout: TensorLayout, scheme: (any QuantizationScheme)?) {
+        (rows, columns) = ChunkGeometry.matrix(of: shape)
         self.layout = layout
-        self.rows = rows
-        self.columns = columns
-        self.paddedColumns = paddedColumns
-        self.unitRows = unitRows
-        self.units = units
+        unitRows = layout.unitRows
+        units = dividedUp(rows, by: unitRows)
+        unitsPerChunk = max(1, units)
+        elementSize = dtype.size
+        panelBytes = scheme?.panelBytes(columns: columns) ?? 0
+        paddedColumns =
+            switch layout {
+            case .rows: columns
+            case .panel64: dtype == .bfloat16 ? roundedUp(columns, to: 2) : columns
+            case .panel16: roundedUp(columns, to: Schemes.blockColumns)
+            }
+        columnsPerChunk = paddedColumns
+    }
+
+    private init(_ whole: ChunkGeometry, unitsPerChunk: Int, columnsPerChunk: Int) {
+        layout = whole.layout
+        rows = whole.rows
+        columns = whole.columns
+        paddedColumns = whole.paddedColumns
+        unitRows = whole.unitRows
+        units = whole.units
+        elementSize = whole.elementSize
+        panelBytes = whole.panelBytes
         self.unitsPerChunk = unitsPerChunk
         self.columnsPerChunk = columnsPerChunk
-        self.elementSize = elementSize
-    }
-
-    private static func padded(_ columns: Int, dtype: DType, layout: TensorLayout) -> Int {
-        layout == .panel64 && dtype == .bfloat16 ? roundedUp(columns, to: 2) : columns
     }
 
     /// Between half and twice the target: the count that pads the last chunk least, then the one nearest the target.
@@ -138,13 +169,20 @@ public struct ChunkGeometry: Sendable, Equatable {
 
     /// Rows stored for a unit: 64, less in the last panel, whose rows are rounded up to 16 only.
     public func width(ofUnit unit: Int) -> Int {
-        layout == .rows ? 1 : min(64, roundedUp(rows - unit * 64, to: 16))
+        layout == .rows ? 1 : min(unitRows, roundedUp(rows - unit * unitRows, to: 16))
     }
 
     /// Elements in a chunk's slot: those of chunk 0, which is never smaller than another.
     public var slotElements: Int { chunkCount == 0 ? 0 : chunk(0).elementCount }
     /// Decoded bytes in a chunk's slot.
-    public var slotBytes: Int { slotElements * elementSize }
+    public var slotBytes: Int {
+        guard layout == .panel16 else { return slotElements * elementSize }
+        return isEmpty ? 0 : unitsPerChunk * panelBytes
+    }
+    /// Decoded bytes from one unit of a chunk to the next.
+    public func unitBytes(of extent: ChunkExtent) -> Int {
+        layout == .panel16 ? panelBytes : unitRows * extent.columnCount * elementSize
+    }
 
     /// What chunk `index` covers.
     public func chunk(_ index: Int) -> ChunkExtent {
@@ -154,7 +192,7 @@ public struct ChunkGeometry: Sendable, Equatable {
         let columnCount = min(columnsPerChunk, paddedColumns - firstColumn)
         let storedRows =
             layout == .rows
-            ? unitCount : (unitCount - 1) * 64 + width(ofUnit: firstUnit + unitCount - 1)
+            ? unitCount : (unitCount - 1) * unitRows + width(ofUnit: firstUnit + unitCount - 1)
         return ChunkExtent(
             firstUnit: firstUnit, unitCount: unitCount, firstColumn: firstColumn, columnCount: columnCount,
             elementCount: storedRows * columnCount)

@@ -1,3 +1,4 @@
+import CKernels
 import TensorCore
 
 /// What a store is: written last, so that a store exists if and only if its manifest does. Schema:
@@ -123,10 +124,13 @@ public struct Manifest: Sendable {
         public var digest: SHA256Digest
         /// Why run does not use it; `nil` for tensors it does.
         public var unusedBecause: String?
+        /// What quantization cost; `nil` for tensors stored losslessly.
+        public var quantization: Quantization?
 
         public init(
             name: String, storedName: String, dtype: DType, shape: Shape, layout: TensorLayout, codec: String,
-            sourceFile: Int, sourceOffset: UInt64, digest: SHA256Digest, unusedBecause: String? = nil
+            sourceFile: Int, sourceOffset: UInt64, digest: SHA256Digest, unusedBecause: String? = nil,
+            quantization: Quantization? = nil
         ) {
             self.name = name
             self.storedName = storedName
@@ -138,10 +142,27 @@ public struct Manifest: Sendable {
             self.sourceOffset = sourceOffset
             self.digest = digest
             self.unusedBecause = unusedBecause
+            self.quantization = quantization
         }
 
         /// Bytes in the source.
         public var byteCount: UInt64 { UInt64(shape.elementCount) * UInt64(dtype.size) }
+    }
+
+    /// How far a quantized tensor is from its source.
+    public struct Quantization: Sendable, Equatable {
+        /// Norm of the difference over the norm of the source (Frobenius); 0 for a tensor of zeros.
+        public var relativeError: Double
+        /// Step over the root mean square of a row, for `ecq`.
+        public var step: Double?
+
+        public init(relativeError: Double, step: Double? = nil) {
+            self.relativeError = relativeError
+            self.step = step
+        }
+
+        /// Signal-to-noise ratio in dB, `nil` where there is no noise.
+        public var signalToNoise: Double? { relativeError > 0 ? -20 * lamina_log(relativeError) / lamina_log(10) : nil }
     }
 
     /// A tensor that is another one.

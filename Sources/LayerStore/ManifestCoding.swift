@@ -121,6 +121,16 @@ extension Manifest.Tensor {
             ("source_offset", JSONValue(sourceOffset)), ("sha256", .string(digest.description)),
         ]
         if let unusedBecause { members.append(("unused_because", .string(unusedBecause))) }
+        if let quantization { members.append(("quantization", quantization.json)) }
+        return .object(JSONObject(members))
+    }
+}
+
+extension Manifest.Quantization {
+    fileprivate var json: JSONValue {
+        var members: [(key: String, value: JSONValue)] = [("relative_error", JSONValue(relativeError))]
+        if let signalToNoise { members.append(("snr_db", JSONValue(signalToNoise))) }
+        if let step { members.append(("step", JSONValue(step))) }
         return .object(JSONObject(members))
     }
 }

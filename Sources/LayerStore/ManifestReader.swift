@@ -107,7 +107,7 @@ public struct ManifestReader: Sendable {
             throw failure("dtype", "a known dtype", object["dtype"])
         }
         guard let layout = TensorLayout(name: try string(object, "layout")) else {
-            throw failure("layout", "rows or panel64", object["layout"])
+            throw failure("layout", TensorLayout.allCases.map(\.name).joined(separator: ", "), object["layout"])
         }
         let codec = try string(object, "codec")
         guard Codecs.named(codec) != nil else {
@@ -129,6 +129,16 @@ public struct ManifestReader: Sendable {
             name: name, storedName: try string(object, "stored_name"), dtype: dtype, shape: shape, layout: layout,
             codec: codec, sourceFile: try integer(object, "source_file", in: 0...Int.max),
             sourceOffset: try size(object, "source_offset"), digest: try digest(object),
-            unusedBecause: object["unused_because"]?.string)
+            unusedBecause: object["unused_because"]?.string, quantization: try quantization(object, codec: codec))
+    }
+
+    /// What a lossy codec cost; its absence would make a store look lossless.
+    private func quantization(_ object: JSONObject, codec: String) throws(LaminaError) -> Manifest.Quantization? {
+        let isLossy = Codecs.named(codec)?.isLossless == false
+        guard isLossy || object["quantization"] != nil else { return nil }
+        guard isLossy, let entry = object["quantization"]?.object, let error = entry["relative_error"]?.double,
+            error.isFinite, error >= 0
+        else { throw failure("quantization", "an object with a relative error, for quantized tensors only", object["quantization"]) }
+        return Manifest.Quantization(relativeError: error, step: entry["step"]?.double)
     }
 }

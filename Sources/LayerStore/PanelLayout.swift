@@ -38,4 +38,21 @@ extension DType {
         default: false
         }
     }
+
+    /// Whether matrices of this type can be laid out so.
+    func fits(_ layout: TensorLayout) -> Bool {
+        switch layout {
+        case .rows: true
+        case .panel64: fitsPanels
+        case .panel16: isQuantizable
+        }
+    }
+
+    /// Whether matrices of this type can be quantized.
+    public var isQuantizable: Bool {
+        switch self {
+        case .bfloat16, .float16, .float32: true
+        default: false
+        }
+    }
 }

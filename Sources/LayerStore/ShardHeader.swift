@@ -8,6 +8,8 @@ public struct ChunkRecord: Sendable, Equatable {
         case zstd = 1
         /// The exponents' ranks in tiers of two bits (formats/shard.md, "exp-tier").
         case expTier = 2
+        /// The codes of quantized panels in tiers (formats/ecq-tier.md).
+        case ecqTier = 3
     }
 
     /// Absolute, a multiple of 4096.

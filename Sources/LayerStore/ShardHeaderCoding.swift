@@ -140,12 +140,14 @@ extension ShardHeader {
         if let problem = shape.problem(elementSize: dtype.size) {
             throw LaminaError(.malformed, file, problem, tensor: name)
         }
+        let scheme = codec as? any QuantizationScheme
         let geometry = ChunkGeometry(
-            shape: shape, dtype: dtype, layout: layout, unitsPerChunk: Int(unitsPerChunk),
+            shape: shape, dtype: dtype, layout: layout, scheme: scheme, unitsPerChunk: Int(unitsPerChunk),
             columnsPerChunk: Int(columnsPerChunk), maximumChunkBytes: maximumChunkBytes)
         let planes = codec.planes(elementSize: dtype.size)
         guard let geometry, geometry.chunkCount == Int(chunkCount), planes.count == Int(planeCount),
-            codec.dtype == nil || codec.dtype == dtype, layout == .rows || dtype.fitsPanels
+            codec.dtype == nil || codec.dtype == dtype, (scheme != nil) == (layout == .panel16),
+            dtype.fits(layout)
         else { throw LaminaError(.malformed, file, "chunk geometry contradicts the shape", tensor: name) }
         let chunks = try readChunks(
             &reader, geometry: geometry, planes: planes, file: file, tensor: name, dataStart: dataStart,
@@ -170,7 +172,7 @@ extension ShardHeader {
             let code: UInt8 = reader.next()
             reader.skip(3)
             let plane = planes[index % planes.count]
-            let slot = geometry.slotElements * plane.bytesPerElement
+            let slot = plane.slotBytes(geometry)
             guard let encoding = ChunkRecord.Encoding(rawValue: code), offset % alignment == 0, offset >= dataStart,
                 let end = Checked.add(offset, UInt64(size)), end <= dataEnd,
                 encoding == .raw ? Int(size) == slot : (encoding == plane.coding && size > 0 && Int(size) < slot)

@@ -7,6 +7,7 @@ public final class SourceBlockReader: @unchecked Sendable {
     private let kernels: KernelTable
     private let decoder: ChunkDecoder
     private let stored: AlignedBuffer
+    private let dequantizer: PanelDequantizer
 
     /// Room for blocks of `tensors`. Throws `.limit`.
     public init(tensors: some Sequence<TensorRecord>, kernels: KernelTable) throws(LaminaError) {
@@ -14,6 +15,7 @@ public final class SourceBlockReader: @unchecked Sendable {
         self.kernels = kernels
         decoder = try ChunkDecoder(slotBytes: sizes.slot, kernels: kernels)
         stored = try AlignedBuffer(count: sizes.extent)
+        dequantizer = try PanelDequantizer(kernels: kernels)
     }
 
     private static func sizes(_ tensors: some Sequence<TensorRecord>) -> (slot: Int, extent: Int) {
@@ -29,11 +31,11 @@ public final class SourceBlockReader: @unchecked Sendable {
     /// Bytes one reader of `tensors` takes.
     public static func memoryBytes(tensors: some Sequence<TensorRecord>) -> Int {
         let sizes = sizes(tensors)
-        return ChunkDecoder.memoryBytes(slotBytes: sizes.slot) + sizes.extent
+        return ChunkDecoder.memoryBytes(slotBytes: sizes.slot) + sizes.extent + PanelDequantizer.memoryBytes
     }
 
-    /// Writes the source bytes of the block that begins at chunk `first` to `target`, which has room for them. Throws
-    /// `.damaged` naming the tensor, `.io`.
+    /// Writes the source bytes of the block that begins at chunk `first` to `target`, which has room for them; of a
+    /// quantized tensor its values in the source's dtype. Throws `.damaged` naming the tensor, `.io`.
     public func read(
         _ tensor: TensorRecord, blockFrom first: Int, from file: OpenFile, into target: UnsafeMutableRawPointer
     ) throws(LaminaError) {
@@ -62,10 +64,19 @@ public final class SourceBlockReader: @unchecked Sendable {
         let geometry = tensor.geometry
         let extent = geometry.chunk(chunk)
         let size = geometry.elementSize
-        guard geometry.layout == .panel64 else {
-            rows.copyMemory(from: elements, byteCount: extent.elementCount * size)
-            return
+        switch geometry.layout {
+        case .rows: rows.copyMemory(from: elements, byteCount: extent.elementCount * size)
+        case .panel16: dequantizer.write(elements, chunk: chunk, of: tensor, into: rows)
+        case .panel64: placePanels(elements, extent, of: tensor, in: rows)
         }
+    }
+
+    private func placePanels(
+        _ elements: UnsafeRawPointer, _ extent: ChunkExtent, of tensor: TensorRecord,
+        in rows: UnsafeMutableRawPointer
+    ) {
+        let geometry = tensor.geometry
+        let size = geometry.elementSize
         let columns = min(extent.columnCount, geometry.columns - extent.firstColumn)
         var offset = 0
         for unit in extent.firstUnit..<(extent.firstUnit + extent.unitCount) {
