@@ -25,6 +25,10 @@ enum WeightType: Int, Sendable {
 struct PlannedMatrix: Sendable {
     let tensor: TensorRecord
     let weightType: WeightType
+    /// The form of its panels, if it is quantized.
+    let form: lamina_scheme?
+    /// Whether it is multiplied with 8-bit activations.
+    let takesCodes: Bool
     let planeCount: Int
     /// Bytes per plane in a slot.
     let planeBytes: [Int]
@@ -102,6 +106,8 @@ struct StreamPlan: Sendable {
     var headForm = HeadForm()
     /// Floats per column of every buffer of activations; the first is the residual stream.
     var widths: [Int] = []
+    /// The buffers that are multiplied as 8-bit codes, too.
+    var codedBuffers: Set<Int> = []
     /// Blocks that share a scale, where matrices are 8-bit floats.
     var float8Blocks: Float8Blocks?
     /// What each layer keeps of every position.
