@@ -1,4 +1,5 @@
 import CKernels
+import LayerStore
 import TensorCore
 
 /// Activations as 8-bit codes with a scale for every 32 of them, beside the f32 ones: what quantized weights are

@@ -39,6 +39,21 @@ struct PlannedMatrix: Sendable {
     /// Offset of its scales in `ResidentVectors`, for 8-bit floats.
     var scales: Int?
 
+    init(
+        _ tensor: TensorRecord, _ weightType: WeightType, file: Int, name: String, compute: ComputeMode,
+        scales: Int? = nil
+    ) {
+        self.tensor = tensor
+        self.weightType = weightType
+        form = (tensor.codec as? any QuantizationScheme)?.form
+        takesCodes = compute == .int8 && form?.takesCodes == true
+        planeCount = tensor.planes.count
+        planeBytes = tensor.planeBytes
+        self.file = file
+        self.name = name
+        self.scales = scales
+    }
+
     var rows: Int { tensor.geometry.rows }
     var columns: Int { tensor.geometry.columns }
 }

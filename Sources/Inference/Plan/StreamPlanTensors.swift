@@ -21,7 +21,6 @@ extension StreamPlanBuilder {
     mutating func matrix(_ name: String, layer: Int) throws(LaminaError) -> Int {
         let (file, tensor) = try location(name, layer: layer)
         guard let type = WeightType(tensor.dtype) else { throw inconsistent("\(name) has a dtype without kernels") }
-        let form = (tensor.codec as? any QuantizationScheme)?.form
         var scales: Int?
         if type == .float8 {
             guard let blocks = model.definition.float8Blocks else { throw inconsistent("\(name) has no scales") }
@@ -30,9 +29,7 @@ extension StreamPlanBuilder {
         }
         plan.matrices.append(
             PlannedMatrix(
-                tensor: tensor, weightType: type, form: form, takesCodes: compute == .int8 && form?.takesCodes == true,
-                planeCount: tensor.planes.count, planeBytes: tensor.planeBytes,
-                file: file, name: LayerPlan.name(name, layer: layer), scales: scales))
+                tensor, type, file: file, name: LayerPlan.name(name, layer: layer), compute: compute, scales: scales))
         return plan.matrices.count - 1
     }
 
