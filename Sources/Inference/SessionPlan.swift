@@ -119,7 +119,8 @@ public struct SessionPlan {
         let floats = [plan.vectorFloats, Checked.product([sequences.count, PassRunner.logitsStride(config)])]
         var perColumn =
             Activations.bytesPerColumn(widths: plan.widths)
-            + ActivationCodes.bytesPerColumn(widths: plan.widths, buffers: plan.codedBuffers) + RopeAngles.bytesPerColumn(config.ropes)
+            + ActivationCodes.bytesPerColumn(widths: plan.widths, buffers: plan.codedBuffers)
+            + RopeAngles.bytesPerColumn(config.ropes)
             + Router.bytesPerColumn(plan) + plan.panelBytesPerColumn * options.threads
         if workload.isScoring {
             perColumn += HeadScores.bytesPerColumn(vocabulary: config.vocabularySize)
