@@ -15,6 +15,8 @@
 #include "panel_product.h"
 #include "panel_rows.h"
 #include "planes.h"
+#include "quantize_blocks.h"
+#include "quantize_panels.h"
 #include "reference.h"
 #include "tier_encode.h"
 #include "tier_product.h"
@@ -56,6 +58,11 @@ const lamina_kernels KERNEL_TABLE = {
                          lamina_reference_dequantize_panel_q4, lamina_reference_dequantize_panel_nf4,
                          lamina_reference_dequantize_panel_nf4_double,
                          lamina_reference_dequantize_panel_int8_dynamic},
+    .row_statistics = row_statistics,
+    .flat_maxima = flat_maxima,
+    .quantize_panel = {quantize_panel_row8, quantize_panel_q8, quantize_panel_q4, quantize_panel_nf4,
+                       quantize_panel_nf4_double, quantize_panel_int8_dynamic},
+    .add_panel_errors = add_panel_errors,
 };
 
 #endif
