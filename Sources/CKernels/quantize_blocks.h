@@ -5,8 +5,6 @@
 
 #include "quantize_rows.h"
 
-enum { CHAIN_BLOCKS = LAMINA_CHAIN_LENGTH / QUANTIZED_BLOCK };
-
 // ---- a chain of 16 rows -------------------------------------------------------------------------------------------------
 
 typedef struct weight_chain {

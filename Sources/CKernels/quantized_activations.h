@@ -8,7 +8,7 @@
 enum { BLOCK_PARTS = QUANTIZED_BLOCK / LAMINA_LANES };
 
 // The bits of the largest magnitude: those of floats without a sign order as integers, infinity and NaN on top.
-LAMINA_INLINE uint32_t largest_magnitude(const lamina_lanes parts[BLOCK_PARTS]) {
+LAMINA_INLINE uint32_t largest_activation(const lamina_lanes parts[BLOCK_PARTS]) {
     uint32_t largest[LAMINA_LANES] = {0};
     for (size_t part = 0; part < BLOCK_PARTS; ++part) {
         LAMINA_EACH_LANE {
@@ -52,7 +52,7 @@ LAMINA_INLINE void quantize_block(const float *x, size_t count, int8_t *codes, f
         const size_t first = part * LAMINA_LANES;
         parts[part] = lamina_lanes_load(x + LAMINA_MIN(first, count), count > first ? count - first : 0);
     }
-    const uint32_t bits = largest_magnitude(parts);
+    const uint32_t bits = largest_activation(parts);
     const float largest = lamina_float_from_bits(bits);
     const float inverse = 127.0f / largest;
     const bool is_finite = bits < 0x7f800000;

@@ -19,7 +19,6 @@
 #include "quantized_layout.h"
 
 enum {
-    CHAIN_BLOCKS = LAMINA_CHAIN_LENGTH / QUANTIZED_BLOCK,
     // Rows of gathered codes begin in different sets of the cache.
     GATHERED_STRIDE = LAMINA_CHAIN_LENGTH + 64,
     PRODUCT_MOST_VECTORS = PRODUCT_VECTORS > PRODUCT_SINGLE_VECTORS ? PRODUCT_VECTORS : PRODUCT_SINGLE_VECTORS,
