@@ -235,6 +235,8 @@ static const lamina_kernels reference = {
     .store_key = lamina_reference_store_key,
     .store_value = lamina_reference_store_value,
     .attend = lamina_reference_attend,
+    .encode_codes = lamina_reference_encode_codes,
+    .decode_codes = lamina_reference_decode_codes,
 };
 
 const lamina_kernels *lamina_kernels_reference(void) {
