@@ -3,7 +3,7 @@
 // instruction set, after what tier_encode.h needs and
 //   tier_translate(table, source)   the entries of a table of 256 for 64 bytes
 //   tier_test(bytes, bit)           one bit for each byte: whether it has this one
-//   tier_at_least(bytes, value)     one bit for each byte < 128; value from 1 to 127
+//   tier_at_least(bytes, value)     one bit for each byte; both below 128
 #ifndef LAMINA_CODES_ENCODE_H
 #define LAMINA_CODES_ENCODE_H
 
@@ -16,7 +16,7 @@ enum {
     CODES_HISTOGRAMS = 8,  // so that no counter waits for itself
 };
 
-// Codes that a tier does not name.
+// Codes for a stream that is written later.
 typedef struct codes_rest {
     size_t count;
     uint8_t codes[CODES_ENCODE_BUFFER];
@@ -85,76 +85,86 @@ LAMINA_INLINE void codes_keep_rest(codes_rest *rest, const uint8_t *codes, uint6
 }
 
 // Tier 1 of one group.
-static void codes_write_group(const codes_plan *plan, const uint8_t *codes, uint8_t *group, codes_rest *rest) {
+static void codes_write_group(
+    const codes_plan *plan, const uint8_t *codes, uint8_t *group, codes_rest *pairs, codes_rest *rest) {
     const codes_split *split = &plan->layout.split;
-    const uint8_t last = (uint8_t)(((1u << split->widths[0]) - 1) << split->raw_bits);
+    const uint8_t first_pair = (uint8_t)(split->singles << split->raw_bits);
+    const uint8_t last = (uint8_t)(codes_last(split, 0) << split->raw_bits);
     uint8_t symbols[LAMINA_CODES_GROUP];
     for (size_t part = 0; part < LAMINA_CODES_GROUP; part += TIER_GROUP) {
-        const tier_bytes found = tier_translate(plan->symbols[0], codes + part);
+        const tier_bytes found = tier_translate(plan->symbols[CODES_FIRST], codes + part);
+        const uint64_t is_last = tier_at_least(found, last);
         tier_store_values(symbols + part, found);
-        codes_keep_rest(rest, codes + part, tier_at_least(found, last));
+        codes_keep_rest(pairs, codes + part, tier_at_least(found, first_pair) ^ is_last);
+        codes_keep_rest(rest, codes + part, is_last);
     }
     codes_pack(symbols, plan->layout.bits, group);
 }
 
-// One group of a lower tier, of which the symbols in `valid` are there; returns its end.
-static uint8_t *codes_write_planes(
-    const uint8_t symbols[256], size_t width, const uint8_t *codes, uint64_t valid, uint8_t *planes, codes_rest *rest) {
-    const tier_bytes found = tier_translate(symbols, codes);
+// What a stream is written by, and where it stands.
+typedef struct codes_writer {
+    const uint8_t *symbols;  // [256]
+    size_t planes;
+    uint8_t *target;
+} codes_writer;
+
+// One group, of which the symbols in `valid` are there; returns which are the last symbol.
+static uint64_t codes_write_planes(codes_writer *writer, const uint8_t *codes, uint64_t valid) {
+    const tier_bytes found = tier_translate(writer->symbols, codes);
     uint64_t last = valid;
-    for (size_t bit = 0; bit < width; ++bit) {
+    for (size_t bit = 0; bit < writer->planes; ++bit) {
         const uint64_t plane = tier_test(found, (uint8_t)(1u << bit)) & valid;
-        memcpy(planes + bit * TIER_PLANE_BYTES, &plane, sizeof plane);
+        memcpy(writer->target, &plane, sizeof plane);
+        writer->target += TIER_PLANE_BYTES;
         last &= plane;
     }
-    codes_keep_rest(rest, codes, last);
-    return planes + width * TIER_PLANE_BYTES;
+    return last;
 }
 
-// Writes the whole groups of what the tier before does not name, or all of it; returns their end.
-static uint8_t *codes_drain(
-    codes_rest *before, const uint8_t symbols[256], size_t width, bool all, uint8_t *planes, codes_rest *rest) {
+// Writes the whole groups of the codes for a stream, or all of it; `rest`, if there is one, gets what it does not name.
+static void codes_drain(codes_rest *waiting, codes_writer *writer, bool all, codes_rest *rest) {
     size_t done = 0;
-    for (; done + TIER_GROUP <= before->count; done += TIER_GROUP) {
-        planes = codes_write_planes(symbols, width, before->codes + done, UINT64_MAX, planes, rest);
+    for (; done < waiting->count && (all || done + TIER_GROUP <= waiting->count); done += TIER_GROUP) {
+        const size_t left = waiting->count - done;
+        const uint64_t valid = left < TIER_GROUP ? UINT64_MAX >> (TIER_GROUP - left) : UINT64_MAX;
+        const uint64_t last = codes_write_planes(writer, waiting->codes + done, valid);
+        if (rest != NULL) {
+            codes_keep_rest(rest, waiting->codes + done, last);
+        }
     }
-    const size_t left = before->count - done;
-    if (all && left > 0) {
-        memset(before->codes + before->count, 0, TIER_GROUP - left);
-        const uint64_t valid = UINT64_MAX >> (TIER_GROUP - left);
-        planes = codes_write_planes(symbols, width, before->codes + done, valid, planes, rest);
-    }
-    before->count = left;
-    memmove(before->codes, before->codes + done, left);
-    return planes;
+    waiting->count -= LAMINA_MIN(done, waiting->count);
+    memmove(waiting->codes, waiting->codes + done, waiting->count);
 }
 
-static void codes_write_tiers(const codes_plan *plan, const uint8_t *codes, uint8_t *bytes) {
+static void codes_write_streams(const codes_plan *plan, const uint8_t *codes, uint8_t *bytes) {
     const codes_layout *layout = &plan->layout;
-    codes_rest rests[CODES_TIERS];
-    uint8_t *targets[CODES_TIERS + 1];
-    for (size_t tier = 0; tier <= CODES_TIERS; ++tier) {
-        targets[tier] = bytes + layout->offsets[tier];
+    codes_rest waiting[CODES_STREAMS] = {{0}};
+    codes_writer writers[CODES_ESCAPES];
+    for (size_t stream = CODES_PAIRS; stream < CODES_ESCAPES; ++stream) {
+        writers[stream] = (codes_writer){
+            .symbols = plan->symbols[stream],
+            .planes = codes_planes(&layout->split, stream),
+            .target = bytes + layout->offsets[stream],
+        };
     }
-    for (size_t tier = 0; tier < CODES_TIERS; ++tier) {
-        rests[tier].count = 0;
-    }
-    const size_t count = layout->counts[0];
-    for (size_t done = 0; done < count; done += CODES_ENCODE_RUN) {
-        const size_t run = LAMINA_MIN(count - done, (size_t)CODES_ENCODE_RUN);
-        for (size_t group = 0; group < run; group += LAMINA_CODES_GROUP) {
-            codes_write_group(plan, codes + done + group, targets[0], &rests[0]);
-            targets[0] += layout->bits * TIER_GROUP;
+    uint8_t *escapes = bytes + layout->offsets[CODES_ESCAPES];
+    uint8_t *group = bytes + layout->offsets[CODES_FIRST];
+    const size_t count = layout->counts[CODES_FIRST];
+    for (size_t done = 0; done < count;) {
+        const size_t end = LAMINA_MIN(count, done + CODES_ENCODE_RUN);
+        for (; done < end; done += LAMINA_CODES_GROUP) {
+            codes_write_group(plan, codes + done, group, &waiting[CODES_PAIRS], &waiting[CODES_LOWER]);
+            group += layout->bits * TIER_GROUP;
         }
-        for (size_t tier = 1; tier < CODES_TIERS; ++tier) {
-            targets[tier] = codes_drain(&rests[tier - 1], plan->symbols[tier], layout->split.widths[tier],
-                                        done + run == count, targets[tier], &rests[tier]);
+        codes_drain(&waiting[CODES_PAIRS], &writers[CODES_PAIRS], done == count, NULL);
+        for (size_t stream = CODES_LOWER; stream < CODES_ESCAPES; ++stream) {
+            codes_drain(&waiting[stream], &writers[stream], done == count, &waiting[stream + 1]);
         }
-        codes_rest *escapes = &rests[CODES_TIERS - 1];
-        for (size_t i = 0; i < escapes->count; ++i) {
-            *targets[CODES_TIERS]++ = plan->bases[escapes->codes[i]];
+        codes_rest *rest = &waiting[CODES_ESCAPES];
+        for (size_t i = 0; i < rest->count; ++i) {
+            *escapes++ = plan->bases[rest->codes[i]];
         }
-        escapes->count = 0;
+        rest->count = 0;
     }
 }
 
@@ -165,9 +175,9 @@ static size_t encode_codes(const uint8_t *codes, size_t count, void *segment) {
     codes_count(codes, count, frequencies);
     lamina_codes_begin(frequencies, count, &plan, bytes);
     if (plan.layout.bits == 0) {
-        memcpy(bytes + plan.layout.offsets[0], codes, count);
+        memcpy(bytes + plan.layout.offsets[CODES_FIRST], codes, count);
     } else {
-        codes_write_tiers(&plan, codes, bytes);
+        codes_write_streams(&plan, codes, bytes);
     }
     return plan.layout.size;
 }

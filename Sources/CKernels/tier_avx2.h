@@ -175,6 +175,10 @@ LAMINA_INLINE tier_bytes tier_add(tier_bytes a, tier_bytes b) {
     return (tier_bytes){{_mm256_add_epi8(a.half[0], b.half[0]), _mm256_add_epi8(a.half[1], b.half[1])}};
 }
 
+LAMINA_INLINE tier_bytes tier_and(tier_bytes a, tier_bytes b) {
+    return (tier_bytes){{_mm256_and_si256(a.half[0], b.half[0]), _mm256_and_si256(a.half[1], b.half[1])}};
+}
+
 LAMINA_INLINE tier_bytes tier_field(tier_bytes bytes, size_t shift, uint8_t mask) {
     typedef uint16_t words __attribute__((vector_size(32)));
     const __m256i wanted = _mm256_set1_epi8((char)mask);

@@ -117,6 +117,10 @@ LAMINA_INLINE tier_bytes tier_add(tier_bytes a, tier_bytes b) {
     return _mm512_add_epi8(a, b);
 }
 
+LAMINA_INLINE tier_bytes tier_and(tier_bytes a, tier_bytes b) {
+    return _mm512_and_si512(a, b);
+}
+
 LAMINA_INLINE tier_bytes tier_field(tier_bytes bytes, size_t shift, uint8_t mask) {
     typedef uint16_t words __attribute__((vector_size(64)));
     return _mm512_and_si512((__m512i)((words)bytes >> (uint16_t)shift), _mm512_set1_epi8((char)mask));

@@ -31,7 +31,7 @@ typedef struct tier_level {
     const uint8_t *groups;   // not expanded yet
     size_t group_count;
     size_t symbols;          // in these groups
-    size_t width;            // bits of a symbol, 1 to 3
+    size_t width;            // bits of a symbol, 1 to 3; or 0: single bits, all of which stand for a byte 0 or 255
     const uint8_t *values;   // expanded
     uint8_t *buffer;         // where they are, unless they are the escapes
     size_t position;         // of the next value to be taken
@@ -81,8 +81,18 @@ LAMINA_INLINE size_t tier_expand_width(
     return done;
 }
 
+static size_t tier_expand_bits(const tier_level *level, size_t first, size_t groups) {
+    uint8_t *target = level->buffer + level->count + first * TIER_GROUP;
+    for (size_t group = first; group < first + groups; ++group) {
+        tier_store_values(target, tier_where(tier_load_bits(level->groups + group * TIER_PLANE_BYTES), 255));
+        target += TIER_GROUP;
+    }
+    return groups;
+}
+
 static size_t tier_expand(const tier_level *level, size_t first, size_t groups, tier_level *below) {
     switch (level->width) {
+    case 0: return tier_expand_bits(level, first, groups);
     case 1: return tier_expand_width(level, 1, first, groups, below);
     case 2: return tier_expand_width(level, 2, first, groups, below);
     default: return tier_expand_width(level, 3, first, groups, below);
@@ -107,7 +117,7 @@ static bool tier_refill(tier_level *levels) {
         done += tier_expand(level, done, groups - done, levels + 1);
     }
     const size_t symbols = LAMINA_MIN(level->symbols, groups * TIER_GROUP);
-    level->groups += groups * level->width * TIER_PLANE_BYTES;
+    level->groups += groups * (level->width == 0 ? 1 : level->width) * TIER_PLANE_BYTES;
     level->group_count -= groups;
     level->symbols -= symbols;
     level->count += symbols;

@@ -187,6 +187,14 @@ LAMINA_INLINE tier_bytes tier_add(tier_bytes a, tier_bytes b) {
     return a;
 }
 
+LAMINA_INLINE tier_bytes tier_and(tier_bytes a, tier_bytes b) {
+    LAMINA_UNROLL
+    for (size_t i = 0; i < TIER_PARTS; ++i) {
+        a.part[i] = vandq_u8(a.part[i], b.part[i]);
+    }
+    return a;
+}
+
 LAMINA_INLINE tier_bytes tier_field(tier_bytes bytes, size_t shift, uint8_t mask) {
     LAMINA_UNROLL
     for (size_t i = 0; i < TIER_PARTS; ++i) {

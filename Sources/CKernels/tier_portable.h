@@ -107,6 +107,13 @@ LAMINA_INLINE tier_bytes tier_add(tier_bytes a, tier_bytes b) {
     return a;
 }
 
+LAMINA_INLINE tier_bytes tier_and(tier_bytes a, tier_bytes b) {
+    for (size_t i = 0; i < TIER_GROUP; ++i) {
+        a.byte[i] &= b.byte[i];
+    }
+    return a;
+}
+
 LAMINA_INLINE tier_bytes tier_field(tier_bytes bytes, size_t shift, uint8_t mask) {
     for (size_t i = 0; i < TIER_GROUP; ++i) {
         bytes.byte[i] = bytes.byte[i] >> shift & mask;
