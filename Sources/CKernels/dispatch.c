@@ -25,7 +25,8 @@ static bool has_avx512(void) {
 }
 
 static bool has_avx512_vbmi2(void) {
-    return has_avx512() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
+    return has_avx512() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") &&
+           __builtin_cpu_supports("avx512vnni");
 }
 #endif
 

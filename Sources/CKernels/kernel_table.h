@@ -15,6 +15,7 @@
 #include "panel_product.h"
 #include "panel_rows.h"
 #include "planes.h"
+#include "reference.h"
 #include "tier_encode.h"
 #include "tier_product.h"
 
@@ -48,6 +49,13 @@ const lamina_kernels KERNEL_TABLE = {
     .store_key = store_key,
     .store_value = store_value,
     .attend = attend,
+    .quantize_activations = lamina_reference_quantize_activations,
+    .multiply_quantized = {lamina_reference_multiply_quantized_row8, lamina_reference_multiply_quantized_q8,
+                           lamina_reference_multiply_quantized_q4},
+    .dequantize_panel = {lamina_reference_dequantize_panel_row8, lamina_reference_dequantize_panel_q8,
+                         lamina_reference_dequantize_panel_q4, lamina_reference_dequantize_panel_nf4,
+                         lamina_reference_dequantize_panel_nf4_double,
+                         lamina_reference_dequantize_panel_int8_dynamic},
 };
 
 #endif

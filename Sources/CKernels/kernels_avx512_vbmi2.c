@@ -1,4 +1,5 @@
-// AVX-512 F, BW, VL, DQ with VBMI and VBMI2: bytes can be permuted, expanded and compressed.
+// AVX-512 F, BW, VL, DQ with VBMI and VBMI2, whose bytes can be permuted, expanded and compressed, and with VNNI, which
+// sums products of bytes.
 #include "strict_floats.h"
 
 #include "internal.h"
@@ -9,11 +10,11 @@
 
 #if defined(__clang__)
 #pragma clang attribute push( \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,avx2,fma,f16c,popcnt"))), \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,avx512vnni,avx2,fma,f16c,popcnt"))), \
     apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,avx2,fma,f16c,popcnt")
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,avx512vnni,avx2,fma,f16c,popcnt")
 #endif
 
 #include "vectors_avx512.h"

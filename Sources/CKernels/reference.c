@@ -235,6 +235,13 @@ static const lamina_kernels reference = {
     .store_key = lamina_reference_store_key,
     .store_value = lamina_reference_store_value,
     .attend = lamina_reference_attend,
+    .quantize_activations = lamina_reference_quantize_activations,
+    .multiply_quantized = {lamina_reference_multiply_quantized_row8, lamina_reference_multiply_quantized_q8,
+                           lamina_reference_multiply_quantized_q4},
+    .dequantize_panel = {lamina_reference_dequantize_panel_row8, lamina_reference_dequantize_panel_q8,
+                         lamina_reference_dequantize_panel_q4, lamina_reference_dequantize_panel_nf4,
+                         lamina_reference_dequantize_panel_nf4_double,
+                         lamina_reference_dequantize_panel_int8_dynamic},
 };
 
 const lamina_kernels *lamina_kernels_reference(void) {

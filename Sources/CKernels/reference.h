@@ -31,4 +31,20 @@ void lamina_reference_store_value(lamina_kv_type type, void *block, size_t value
                                   const float *source);
 void lamina_reference_attend(const lamina_attention_task *task);
 
+// reference_quantized.c
+void lamina_reference_quantize_activations(const float *x, size_t count, size_t padded, int8_t *codes, float *scales,
+                                           int32_t *corrections);
+void lamina_reference_multiply_quantized_row8(const lamina_quantized_task *task);
+void lamina_reference_multiply_quantized_q8(const lamina_quantized_task *task);
+void lamina_reference_multiply_quantized_q4(const lamina_quantized_task *task);
+#define LAMINA_REFERENCE_DEQUANTIZE(name)                                                                    \
+    void lamina_reference_dequantize_panel_##name(const lamina_quantized_panel *panel, size_t k_begin,       \
+                                                  size_t k_count, float *out, size_t out_stride)
+LAMINA_REFERENCE_DEQUANTIZE(row8);
+LAMINA_REFERENCE_DEQUANTIZE(q8);
+LAMINA_REFERENCE_DEQUANTIZE(q4);
+LAMINA_REFERENCE_DEQUANTIZE(nf4);
+LAMINA_REFERENCE_DEQUANTIZE(nf4_double);
+LAMINA_REFERENCE_DEQUANTIZE(int8_dynamic);
+
 #endif

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lamina_quantized.h"
+
 // ---- instruction sets -------------------------------------------------------------------------------------
 
 typedef enum lamina_isa {
@@ -18,7 +20,7 @@ typedef enum lamina_isa {
     LAMINA_ISA_NEON = 1,
     LAMINA_ISA_AVX2 = 2,          // AVX2 + FMA + F16C
     LAMINA_ISA_AVX512 = 3,        // AVX-512 F, BW, VL, DQ
-    LAMINA_ISA_AVX512_VBMI2 = 4,  // these and VBMI, VBMI2: Ice Lake, Zen 4 and later
+    LAMINA_ISA_AVX512_VBMI2 = 4,  // these and VBMI, VBMI2, VNNI: Ice Lake, Zen 4 and later
 } lamina_isa;
 
 // Whether this machine can run it.
@@ -220,6 +222,19 @@ typedef struct lamina_kernels {
     void (*store_value)(lamina_kv_type type, void *block, size_t value_dim, size_t lane, const float *source);
     // See lamina_attention_task.
     void (*attend)(const lamina_attention_task *task);
+
+    // One column of activations in blocks of 32; k from `count` to `padded` (lamina_quantized_columns) count as 0.
+    // m = the block's largest magnitude; scale = m / 127; code = x * (127 / m), rounded to nearest with ties to even,
+    // then clamped to -127...127; correction = -128 * the sum of codes. Where 127 / m is infinite (m = 0, or below
+    // 2^-120 or so), scale and codes are 0; where the block holds a NaN or an infinity, scale is NaN and codes are 0.
+    void (*quantize_activations)(const float *x, size_t count, size_t padded, int8_t *codes, float *scales,
+                                 int32_t *corrections);
+    // See lamina_quantized_task. Index: lamina_scheme, ROW8 to Q4.
+    void (*multiply_quantized[3])(const lamina_quantized_task *task);
+    // out[(k - k_begin) * out_stride + r] = weight (r, k) of the panel, for all 16 r and k_count values of k from k_begin,
+    // a multiple of 32; k_begin + k_count is at most panel->columns. ROW8's escapes are in it. Index: lamina_scheme.
+    void (*dequantize_panel[LAMINA_SCHEMES])(const lamina_quantized_panel *panel, size_t k_begin, size_t k_count,
+                                             float *out, size_t out_stride);
 } lamina_kernels;
 
 // The table for one instruction set; portable's if it is not available here. Never NULL.
