@@ -18,7 +18,7 @@ size_t lamina_quantized_entries(lamina_scheme scheme, size_t columns) {
 size_t lamina_quantized_panel_bytes(lamina_scheme scheme, size_t columns) {
     const size_t padded = round_up(columns, QUANTIZED_BLOCK);
     if (scheme == LAMINA_SCHEME_ROW8) {
-        return code_bytes(scheme, padded);
+        return ROW8_HEADER + code_bytes(scheme, padded);
     }
     if (scheme_has_chains(scheme)) {
         const size_t whole = padded / LAMINA_CHAIN_LENGTH * chain_layout(scheme, LAMINA_CHAIN_LENGTH).bytes;
@@ -28,24 +28,16 @@ size_t lamina_quantized_panel_bytes(lamina_scheme scheme, size_t columns) {
     return flat_codes_offset(scheme, columns) + code_bytes(scheme, padded);
 }
 
-size_t lamina_quantized_panel_offset(lamina_scheme scheme, size_t columns, size_t slot_panels, size_t panel_in_slot) {
-    const size_t steps = scheme == LAMINA_SCHEME_ROW8 ? slot_panels * QUANTIZED_ROWS * sizeof(uint16_t) : 0;
-    return round_up(steps, 64) + panel_in_slot * lamina_quantized_panel_bytes(scheme, columns);
-}
-
 size_t lamina_quantized_slot_bytes(lamina_scheme scheme, size_t columns, size_t panels) {
-    return lamina_quantized_panel_offset(scheme, columns, panels, panels);
+    return panels * lamina_quantized_panel_bytes(scheme, columns);
 }
 
-lamina_quantized_panel lamina_quantized_panel_at(lamina_scheme scheme, const void *slot, size_t slot_panels,
-                                                 size_t panel_in_slot, size_t columns, size_t first_row_of_slot,
-                                                 size_t rows_of_matrix) {
+lamina_quantized_panel lamina_quantized_panel_at(lamina_scheme scheme, const void *slot, size_t panel_in_slot,
+                                                 size_t columns, size_t first_row_of_slot, size_t rows_of_matrix) {
     const size_t row = first_row_of_slot + panel_in_slot * QUANTIZED_ROWS;
     const size_t rows = rows_of_matrix > row ? rows_of_matrix - row : 0;
-    const uint16_t *steps = slot;
     return (lamina_quantized_panel){
-        .bytes = (const uint8_t *)slot + lamina_quantized_panel_offset(scheme, columns, slot_panels, panel_in_slot),
-        .steps = scheme == LAMINA_SCHEME_ROW8 ? steps + panel_in_slot * QUANTIZED_ROWS : NULL,
+        .bytes = (const uint8_t *)slot + lamina_quantized_slot_bytes(scheme, columns, panel_in_slot),
         .columns = columns,
         .row = row,
         .rows = LAMINA_MIN(rows, (size_t)QUANTIZED_ROWS),

@@ -7,6 +7,9 @@
 enum {
     QUANTIZED_ROWS = LAMINA_QUANTIZED_ROWS,
     QUANTIZED_BLOCK = LAMINA_QUANTIZED_BLOCK,
+    // Of a panel of ROW8: steps, escapes; then come the codes.
+    ROW8_ESCAPES = QUANTIZED_ROWS * 2,
+    ROW8_HEADER = ROW8_ESCAPES + LAMINA_ESCAPES * 8,
     NF4_BLOCK = 64,
     DYNAMIC_BLOCK = 2048,
 };
@@ -26,6 +29,29 @@ LAMINA_INLINE bool scheme_has_chains(lamina_scheme scheme) {
 // Bytes of the codes of `k_count` padded k.
 LAMINA_INLINE size_t code_bytes(lamina_scheme scheme, size_t k_count) {
     return k_count * (scheme_has_nibbles(scheme) ? QUANTIZED_ROWS / 2 : QUANTIZED_ROWS);
+}
+
+// The step of a row of a panel of ROW8.
+LAMINA_INLINE float row8_step(const lamina_quantized_panel *panel, size_t row) {
+    uint16_t step;
+    memcpy(&step, (const uint8_t *)panel->bytes + row * sizeof step, sizeof step);
+    return lamina_float_from_bf16(step);
+}
+
+// An escape of a panel of ROW8; `exists` is false for the rest of the list, and for what points outside the panel.
+typedef struct row8_escape {
+    bool exists;
+    size_t k;
+    size_t row;
+    int32_t code;
+} row8_escape;
+
+LAMINA_INLINE row8_escape row8_escape_at(const lamina_quantized_panel *panel, size_t index) {
+    uint64_t bits;
+    memcpy(&bits, (const uint8_t *)panel->bytes + ROW8_ESCAPES + index * sizeof bits, sizeof bits);
+    const size_t k = (size_t)(bits >> 24);
+    const size_t row = bits >> 16 & 255;
+    return (row8_escape){k < panel->columns && row < QUANTIZED_ROWS, k, row, (int16_t)(bits & 0xffff)};
 }
 
 // Weights of the flattened tensor that share a scale.

@@ -31,7 +31,7 @@ static uint16_t word_at(const uint8_t *bytes, size_t index) {
 static int32_t integer_weight(lamina_scheme scheme, const lamina_quantized_panel *panel, size_t k, size_t row) {
     const uint8_t *bytes = panel->bytes;
     if (scheme == LAMINA_SCHEME_ROW8) {
-        return code_byte(bytes, k, row) - 128;
+        return code_byte(bytes + ROW8_HEADER, k, row) - 128;
     }
     const quantized_chain_place chain = chain_place(scheme, panel->columns, k);
     const uint8_t *codes = bytes + chain.offset + chain_layout(scheme, chain.k_count).codes;
@@ -50,22 +50,21 @@ static int8_t chain_scale(lamina_scheme scheme, const lamina_quantized_panel *pa
     return (int8_t)scales[(k - chain.k) / QUANTIZED_BLOCK * QUANTIZED_ROWS + row];
 }
 
-// NULL unless weight (row, k) is an escape.
-static const uint64_t *find_escape(const lamina_quantized_panel *panel, size_t k, size_t row) {
-    for (size_t i = 0; i < panel->escape_count; ++i) {
-        const uint64_t escape = panel->escapes[i];
-        if ((escape >> 24 & 0xffffff) == k && (escape >> 16 & 255) == row) {
-            return &panel->escapes[i];
+// Whether weight (row, k) is an escape; its code then.
+static row8_escape find_escape(const lamina_quantized_panel *panel, size_t k, size_t row) {
+    for (size_t i = 0; i < LAMINA_ESCAPES; ++i) {
+        const row8_escape escape = row8_escape_at(panel, i);
+        if (escape.exists && escape.k == k && escape.row == row) {
+            return escape;
         }
     }
-    return NULL;
+    return (row8_escape){.exists = false};
 }
 
 static float weight_row8(const lamina_quantized_panel *panel, size_t k, size_t row) {
-    const uint64_t *escape = find_escape(panel, k, row);
-    const int32_t code = escape != NULL ? (int16_t)(*escape & 0xffff)
-                                        : integer_weight(LAMINA_SCHEME_ROW8, panel, k, row);
-    return (float)code * lamina_float_from_bf16(panel->steps[row]);
+    const row8_escape escape = find_escape(panel, k, row);
+    const int32_t code = escape.exists ? escape.code : integer_weight(LAMINA_SCHEME_ROW8, panel, k, row);
+    return (float)code * row8_step(panel, row);
 }
 
 static float weight_in_chain(lamina_scheme scheme, const lamina_quantized_panel *panel, size_t k, size_t row) {
@@ -158,10 +157,9 @@ static float block_chain(lamina_scheme scheme, const lamina_quantized_panel *pan
 static float escape_chain(const lamina_quantized_panel *panel, column_codes x, size_t row, size_t k, size_t k_end,
                           float sum) {
     for (; k < k_end; ++k) {
-        const uint64_t *escape = find_escape(panel, k, row);
-        if (escape != NULL) {
-            const int32_t missing = (int16_t)(*escape & 0xffff) + 128;
-            sum = fmaf((float)missing, (float)x.codes[k] * x.scales[k / QUANTIZED_BLOCK], sum);
+        const row8_escape escape = find_escape(panel, k, row);
+        if (escape.exists) {
+            sum = fmaf((float)(escape.code + 128), (float)x.codes[k] * x.scales[k / QUANTIZED_BLOCK], sum);
         }
     }
     return sum;
@@ -177,7 +175,7 @@ static float product_of_row(lamina_scheme scheme, const lamina_quantized_panel *
             sum = block_chain(scheme, panel, x, row, block, sum);
         }
         if (scheme == LAMINA_SCHEME_ROW8) {
-            sum = escape_chain(panel, x, row, k, k_end, sum) * lamina_float_from_bf16(panel->steps[row]);
+            sum = escape_chain(panel, x, row, k, k_end, sum) * row8_step(panel, row);
         } else {
             sum *= chain_super(scheme, panel, k, row);
         }

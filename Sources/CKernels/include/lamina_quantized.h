@@ -14,14 +14,16 @@
 // Rows in a panel, and columns that share a scale of Q8, of Q4 and of the activations.
 #define LAMINA_QUANTIZED_ROWS 16
 #define LAMINA_QUANTIZED_BLOCK 32
-// Most escapes in a chunk of LAMINA_SCHEME_ROW8.
-#define LAMINA_ESCAPE_CAPACITY 512
+// Most escapes in a panel of LAMINA_SCHEME_ROW8, and what stands in place of those there are not.
+#define LAMINA_ESCAPES 4
+#define LAMINA_NO_ESCAPE UINT64_C(0x8080808080808080)
 
 // What a slot (the decoded bytes of a chunk of whole panels) holds, and a weight's value in f32, every operation
 // rounded. E is lamina_quantized_entries; parts that need it are filled to 64 bytes.
 typedef enum lamina_scheme {
-    // bf16 steps[panels][16], filled to 64 bytes, then the panels: codes of one byte, code + 128.  code * step
-    // Code -128 is an escape: its true code, an int16, is in the panel's list of escapes.
+    // A panel: bf16 steps[16], uint64 escapes[4], then codes of one byte, code + 128.  code * step
+    // Code -128 is an escape: its true code, an int16, is in the panel's list, in front and rising:
+    // k << 24 | row in the panel << 16 | (uint16_t)code; the rest is LAMINA_NO_ESCAPE.
     LAMINA_SCHEME_ROW8 = 0,
     // A panel is chains of 512 k; a chain of n padded k: super f32[16], int8 scales[n/32][16], filled to 64 bytes, then
     // codes of one byte, code + 128.  code * (scale * super)
@@ -54,31 +56,21 @@ size_t lamina_quantized_columns(size_t columns);
 // flattened [rows, columns]: weight (r, k) uses entry (r * columns + k) / B - (r * columns) / B of row r.
 // The others: scales of a row's blocks of 32 (Q8, Q4), or 1 (ROW8).
 size_t lamina_quantized_entries(lamina_scheme scheme, size_t columns);
-// Bytes of one panel without ROW8's steps, a multiple of 64.
+// Bytes of one panel, a multiple of 64.
 size_t lamina_quantized_panel_bytes(lamina_scheme scheme, size_t columns);
 // Bytes of a slot of `panels` panels, a multiple of 64.
 size_t lamina_quantized_slot_bytes(lamina_scheme scheme, size_t columns, size_t panels);
-// Where a panel begins in its slot (ROW8: its codes).
-size_t lamina_quantized_panel_offset(lamina_scheme scheme, size_t columns, size_t slot_panels, size_t panel_in_slot);
-
 // One panel of a slot.
 typedef struct lamina_quantized_panel {
-    const void *bytes;        // as the scheme says; ROW8: its codes
-    const uint16_t *steps;    // ROW8 only: 16 bf16
-    size_t columns;           // of the matrix, not padded
-    size_t row;               // of the matrix: the panel's first
-    size_t rows;              // computed, <= 16; the others are padding and are dropped
-    // ROW8 only, those of this panel, rising: panel in its chunk << 48 | k << 24 | row in the panel << 16 |
-    // (uint16_t)code, with k < columns and row < 16, which kernels do not check. Each replaces a code -128.
-    const uint64_t *escapes;
-    size_t escape_count;
+    const void *bytes;  // as the scheme says
+    size_t columns;     // of the matrix, not padded
+    size_t row;         // of the matrix: the panel's first
+    size_t rows;        // computed, <= 16; the others are padding and are dropped
 } lamina_quantized_panel;
 
 // Panel `panel_in_slot` of a slot whose first row is row `first_row_of_slot` of a matrix of `rows_of_matrix` rows.
-// Without escapes: they lie elsewhere.
-lamina_quantized_panel lamina_quantized_panel_at(lamina_scheme scheme, const void *slot, size_t slot_panels,
-                                                 size_t panel_in_slot, size_t columns, size_t first_row_of_slot,
-                                                 size_t rows_of_matrix);
+lamina_quantized_panel lamina_quantized_panel_at(lamina_scheme scheme, const void *slot, size_t panel_in_slot,
+                                                 size_t columns, size_t first_row_of_slot, size_t rows_of_matrix);
 
 // Columns of a batch as quantize_activations leaves them.
 typedef struct lamina_quantized_activations {
@@ -91,7 +83,7 @@ typedef struct lamina_quantized_activations {
 
 // Neighbouring panels times all columns of the batch, with int8 activations.
 // Sums: isum of a block is the exact integer sum over its 32 k of weight code times activation code. A chain is 512 k;
-// over its blocks, rising, from s = +0:
+// over its blocks, rising, from s = +0 (escapes with k or row outside the matrix count for nothing):
 //   ROW8:   s = fma(isum, activation scale, s); after the blocks, for the row's escapes in the chain, rising k:
 //           s = fma(true code + 128, activation code * activation scale, s); result s * step
 //   Q8, Q4: s = fma(isum, scale * activation scale, s); result s * super
