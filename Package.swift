@@ -68,8 +68,10 @@ let package = Package(
         library("Inference", ["LayerStore", "CKernels", "CSystem"]),
         library("CommandLineSupport", ["TensorCore", "LayerStore", "CKernels", "CSystem", argumentParser]),
 
-        executable("Convert", ["Checkpoint", "StoreWriter", "Inference", "Text", "CSystem"]),
-        executable("Quantize", ["StoreWriter"]),
+        library("StoreCommands", ["CommandLineSupport", "StoreWriter", "Inference", "CSystem", argumentParser]),
+
+        executable("Convert", ["Checkpoint", "StoreCommands", "StoreWriter", "Inference", "Text", "CSystem"]),
+        executable("Quantize", ["StoreCommands", "StoreWriter", "Inference", "CSystem"]),
         executable("Verify", ["LayerStore", "CKernels", "CSystem"]),
         executable("Run", ["Inference", "Text", "CKernels", "CSystem", "CLineEditor"]),
 

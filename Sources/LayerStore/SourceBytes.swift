@@ -146,4 +146,14 @@ extension ChunkGeometry {
         let lastRow = min(rows, (extent.firstUnit + extent.unitCount) * unitRows)
         return UInt64(firstRow * rowBytes)..<UInt64(lastRow * rowBytes)
     }
+
+    /// The chunk with which the block begins that holds byte `offset` of the source.
+    public func sourceBlock(holding offset: UInt64) -> Int {
+        let rowBytes = UInt64(columns * elementSize)
+        if layout == .rows, columnRanges > 1 {
+            let rangeBytes = UInt64(columnsPerChunk * elementSize)
+            return Int(offset / rowBytes) * columnRanges + Int(offset % rowBytes / rangeBytes)
+        }
+        return Int(offset / (UInt64(unitsPerChunk * unitRows) * rowBytes)) * chunksPerSourceBlock
+    }
 }
