@@ -55,6 +55,7 @@ public final class InferenceSession {
             ? try HeadScores(vocabulary: config.vocabularySize, columns: memory.columns) : nil
         let vectors = try ResidentVectors(plan, kernels: kernels)
         let activations = try Activations(widths: plan.widths, columns: memory.columns)
+        let codes = try ActivationCodes(widths: plan.widths, buffers: plan.codedBuffers, columns: memory.columns)
         cache = try KeyValueCache(
             plan.keyValues, sequences: sequences, type: session.options.keyValueType, kernels: kernels)
         let angles = try RopeAngles(
@@ -70,15 +71,15 @@ public final class InferenceSession {
                 plan, keptBytes: memory.embeddingBytes, slots: memory.lookupSlots, backend: prefetcher.backend,
                 kernels: kernels)
             let products = try ChunkProducts(
-                plan, session.requests, kernels: kernels, activations: activations, vectors: vectors,
-                prefetcher: prefetcher,
-                residents: setup.residents, decoded: setup.decoded)
+                plan, session.requests, kernels: kernels, activations: activations, codes: codes, vectors: vectors,
+                prefetcher: prefetcher, residents: setup.residents, decoded: setup.decoded)
             let work = WorkPlan(
                 plan, requestOfChunk: session.requests.requestOfChunk, slots: session.slotCount,
                 threads: session.options.threads,
                 isStreamed: { session.isStreamed[session.requests.requestOfChunk[$0]] })
             let steps = ColumnSteps(
-                plan: plan, kernels: kernels, vectors: vectors, activations: activations, angles: angles, cache: cache)
+                plan: plan, kernels: kernels, vectors: vectors, activations: activations, codes: codes, angles: angles,
+                cache: cache)
             runner = try PassRunner(
                 plan, work, config, kernels: kernels, steps: steps, workers: workers, products: products,
                 logitsRows: sequences.count, prefetcher: prefetcher)

@@ -1,4 +1,12 @@
-/// Choices that change speed and memory, never results.
+/// How quantized weights are multiplied.
+public enum ComputeMode: String, Sendable, CaseIterable {
+    /// Every weight as the f32 number it stands for, by f32 activations.
+    case f32
+    /// As 8-bit codes by activations of 8 bits, where the scheme allows it; other weights as `f32`.
+    case int8
+}
+
+/// Choices that change speed and memory, and two that change results.
 public struct SessionOptions: Sendable {
     /// Threads that compute, the caller included.
     public var threads: Int
@@ -9,18 +17,21 @@ public struct SessionOptions: Sendable {
     /// Requests in flight; `nil` to find out, where enough will be read.
     public var readDepth: Int?
 
-    /// How keys and values are kept; the only choice here that changes results.
+    /// How keys and values are kept; changes results.
     public var keyValueType: KeyValueType
+    /// How quantized weights are multiplied; changes results of stores that have some.
+    public var compute: ComputeMode
 
     public init(
         threads: Int, memoryBytes: Int? = nil, readMode: ReadMode? = nil, readDepth: Int? = nil,
-        keyValueType: KeyValueType = .f32
+        keyValueType: KeyValueType = .f32, compute: ComputeMode = .int8
     ) {
         self.threads = threads
         self.memoryBytes = memoryBytes
         self.readMode = readMode
         self.readDepth = readDepth
         self.keyValueType = keyValueType
+        self.compute = compute
     }
 }
 

@@ -42,7 +42,8 @@ public struct SessionPlan {
     ) throws(LaminaError) {
         try SessionPlan.check(model.config, workload, options)
         lamina_raise_file_limit()
-        let stream = try StreamPlanBuilder.plan(for: model, mode: options.readMode)
+        let stream = try StreamPlanBuilder.plan(
+            for: model, mode: options.readMode, compute: options.compute)
         try self.init(model, workload, options, kernels: kernels, stream: stream, used: used())
     }
 
@@ -117,7 +118,8 @@ public struct SessionPlan {
             rowFloats: plan.rowFloats)
         let floats = [plan.vectorFloats, Checked.product([sequences.count, PassRunner.logitsStride(config)])]
         var perColumn =
-            Activations.bytesPerColumn(widths: plan.widths) + RopeAngles.bytesPerColumn(config.ropes)
+            Activations.bytesPerColumn(widths: plan.widths)
+            + ActivationCodes.bytesPerColumn(widths: plan.widths, buffers: plan.codedBuffers) + RopeAngles.bytesPerColumn(config.ropes)
             + Router.bytesPerColumn(plan) + plan.panelBytesPerColumn * options.threads
         if workload.isScoring {
             perColumn += HeadScores.bytesPerColumn(vocabulary: config.vocabularySize)

@@ -65,7 +65,7 @@ extension StreamPlan {
             let matrix = matrices[chunk.matrix]
             let first = chunk.chunk * matrix.planeCount
             return matrix.tensor.chunks[first..<(first + matrix.planeCount)].contains {
-                $0.encoding == .zstd || ($0.encoding == .expTier && !fusesAtFullSpeed)
+                $0.encoding == .zstd || $0.encoding == .ecqTier || ($0.encoding == .expTier && !fusesAtFullSpeed)
             } || matrix.planeCount > 1
         }
     }
@@ -73,7 +73,8 @@ extension StreamPlan {
     /// Decoded bytes a worker needs room for: those of chunks that cannot be multiplied as they are stored, or of all.
     func scratchBytes(keepsDecoded: Bool) -> Int {
         let isMultipliedAsStored = matrices.allSatisfy { matrix in
-            matrix.planeCount == 1 && matrix.tensor.chunks.allSatisfy { $0.encoding != .zstd }
+            matrix.planeCount == 1
+                && matrix.tensor.chunks.allSatisfy { $0.encoding == .raw || $0.encoding == .expTier }
         }
         // What is needed row by row is decoded a panel at a time.
         return isMultipliedAsStored && !keepsDecoded

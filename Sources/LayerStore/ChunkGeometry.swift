@@ -41,6 +41,9 @@ public enum TensorLayout: UInt8, Sendable, CaseIterable {
 public struct ChunkGeometry: Sendable, Equatable {
     /// Column ranges begin at multiples of this (`LAMINA_CHAIN_LENGTH`).
     public static let columnStep = 512
+    /// Panels of 16 rows that lie in one chunk: together as many rows as a panel64 has, which is what is multiplied at
+    /// once.
+    public static let panelsPerGroup = 4
     /// Decoded bytes a chunk aims at.
     public static let defaultTargetBytes = 1 << 20
 
@@ -76,7 +79,13 @@ public struct ChunkGeometry: Sendable, Equatable {
         let unitBytes = max(1, layout == .panel16 ? whole.panelBytes : rowsInUnit * whole.paddedColumns * dtype.size)
         var unitsPerChunk = 1
         var columnsPerChunk = whole.paddedColumns
-        if unitBytes <= 4 * targetBytes || layout == .panel16 {
+        if layout == .panel16 {
+            // Groups of as many rows as other panels have.
+            let group = ChunkGeometry.panelsPerGroup
+            let groups = ChunkGeometry.unitsPerChunk(
+                units: dividedUp(whole.units, by: group), unitBytes: group * unitBytes, targetBytes: targetBytes)
+            unitsPerChunk = max(1, min(whole.units, group * groups))
+        } else if unitBytes <= 4 * targetBytes {
             unitsPerChunk = ChunkGeometry.unitsPerChunk(
                 units: whole.units, unitBytes: unitBytes, targetBytes: targetBytes)
         } else {
@@ -106,6 +115,9 @@ public struct ChunkGeometry: Sendable, Equatable {
             guard unitsPerChunk == 1, columnsPerChunk % ChunkGeometry.columnStep == 0, layout != .panel16 else {
                 return nil
             }
+        }
+        if layout == .panel16 {
+            guard unitsPerChunk % ChunkGeometry.panelsPerGroup == 0 || unitsPerChunk == whole.units else { return nil }
         }
         let factors =
             layout == .panel16
@@ -179,9 +191,22 @@ public struct ChunkGeometry: Sendable, Equatable {
         guard layout == .panel16 else { return slotElements * elementSize }
         return isEmpty ? 0 : unitsPerChunk * panelBytes
     }
+    /// Decoded bytes of a chunk, less the zeros at the end of its slot.
+    public func usedBytes(_ extent: ChunkExtent) -> Int {
+        layout == .panel16 ? extent.unitCount * panelBytes : extent.elementCount * elementSize
+    }
     /// Decoded bytes from one unit of a chunk to the next.
     public func unitBytes(of extent: ChunkExtent) -> Int {
         layout == .panel16 ? panelBytes : unitRows * extent.columnCount * elementSize
+    }
+
+    /// Groups of up to 64 rows that are multiplied at once: panels, or four of those of 16 rows.
+    public func groupCount(_ extent: ChunkExtent) -> Int {
+        layout == .panel16 ? dividedUp(extent.unitCount, by: ChunkGeometry.panelsPerGroup) : extent.unitCount
+    }
+    /// The first group of a chunk, counted over the whole tensor.
+    public func firstGroup(_ extent: ChunkExtent) -> Int {
+        layout == .panel16 ? extent.firstUnit / ChunkGeometry.panelsPerGroup : extent.firstUnit
     }
 
     /// What chunk `index` covers.

@@ -97,7 +97,7 @@ struct PlanReport {
                     : "\(formatted(product.flopsPerSecond / 1e9, decimals: 0)) GFLOP/s with \(product.columns) columns"
             }
             lines.append(
-                line(title, "\(form.dtype.rawValue) \(form.coding.rawValue): \(rates.joined(separator: ", "))"))
+                line(title, "\(form.weightName) \(form.coding.rawValue): \(rates.joined(separator: ", "))"))
             title = ""
         }
         lines.append(line("", "\(compute.threads) threads, \(instructionSet)"))
@@ -192,7 +192,7 @@ struct PlanReport {
         let products = compute.sortedProducts.map { form, products -> JSONValue in
             let single = products.first.map { Double(form.dtype.size) / $0.secondsPerWeight }
             return [
-                "dtype": .string(form.dtype.rawValue), "coding": .string(form.coding.rawValue),
+                "dtype": .string(form.weightName), "coding": .string(form.coding.rawValue),
                 "weight_bytes_per_second": JSONValue(optional: single),
                 "flops": .array(
                     products.map {
@@ -233,7 +233,7 @@ extension ComputeRates {
     /// In a fixed order.
     fileprivate var sortedProducts: [(form: WeightForm, products: [Product])] {
         products.map { ($0.key, $0.value) }.sorted {
-            ($0.0.dtype.rawValue, $0.0.coding.rawValue) < ($1.0.dtype.rawValue, $1.0.coding.rawValue)
+            ($0.0.weightName, $0.0.coding.rawValue) < ($1.0.weightName, $1.0.coding.rawValue)
         }
     }
 }

@@ -4,7 +4,8 @@ import CommandLineSupport
 import Inference
 import TensorCore
 
-/// Threads, memory and context: what changes speed, and, but for the type of keys and values, never results.
+/// Threads, memory and context: what changes speed, and, but for the type of keys and values and of quantized products,
+/// never results.
 struct ResourceOptions: ParsableArguments {
     @Option(name: [.short, .long], help: "Threads that compute. Default: all processors.")
     var threads: Int?
@@ -40,6 +41,12 @@ struct ResourceOptions: ParsableArguments {
             "How keys and values are kept: f32, f16, bf16 or q8 (a quarter of f32); all but f32 round them.",
             valueName: "type"))
     var keyValueType = KeyValueType.f32
+
+    @Option(
+        help: ArgumentHelp(
+            "How quantized weights are multiplied: int8 (q8, q4, int8-row and ecq with 8-bit activations; faster) or f32 (all exactly). Other weights are always f32.",
+            valueName: "mode"))
+    var compute = ComputeMode.int8
 
     func validate() throws {
         if let readDepth, !(1...32).contains(readDepth) {
@@ -82,11 +89,12 @@ struct ResourceOptions: ParsableArguments {
     var session: SessionOptions {
         SessionOptions(
             threads: threadCount, memoryBytes: memory?.bytes, readMode: readMode.mode, readDepth: readDepth,
-            keyValueType: keyValueType)
+            keyValueType: keyValueType, compute: compute)
     }
 }
 
 extension KeyValueType: ExpressibleByArgument {}
+extension ComputeMode: ExpressibleByArgument {}
 
 /// `--io`: a way to read, or the best one that works.
 struct ReadModeChoice: ExpressibleByArgument {

@@ -106,7 +106,7 @@ import Testing
                 // Every panel of every chunk once, in order.
                 let parts = resident.parts[stage.parts]
                 for task in stage.tasks {
-                    let units = parts.filter { $0.task == task }.flatMap { Array($0.units) }
+                    let units = parts.filter { $0.task == task }.flatMap { Array($0.groups) }
                     #expect(parts.isEmpty || units == Array(0..<plan.extent(ofTask: task).unitCount))
                 }
                 #expect(stage.tasks.count >= 4 * threads || !parts.isEmpty)

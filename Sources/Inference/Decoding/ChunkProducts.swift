@@ -20,6 +20,7 @@ final class ChunkProducts: @unchecked Sendable {
     private let requests: RequestPlan
     let kernels: KernelTable
     let activations: Activations
+    private let codes: ActivationCodes
     private let prefetcher: Prefetcher
     let decoded: DecodedChunks?
     private let rowNorms: RowNorms?
@@ -37,7 +38,8 @@ final class ChunkProducts: @unchecked Sendable {
 
     init(
         _ plan: StreamPlan, _ requests: RequestPlan, kernels: KernelTable, activations: Activations,
-        vectors: ResidentVectors, prefetcher: Prefetcher, residents: Residents?, decoded: DecodedChunks?
+        codes: ActivationCodes, vectors: ResidentVectors, prefetcher: Prefetcher, residents: Residents?,
+        decoded: DecodedChunks?
     ) throws(LaminaError) {
         self.vectors = vectors
         rowNorms = plan.headForm.normalizesRows ? try RowNorms(plan.head) : nil
@@ -45,6 +47,7 @@ final class ChunkProducts: @unchecked Sendable {
         self.requests = requests
         self.kernels = kernels
         self.activations = activations
+        self.codes = codes
         self.prefetcher = prefetcher
         self.decoded = decoded
         isKept = .allocate(capacity: max(1, plan.chunks.count))
@@ -121,11 +124,11 @@ final class ChunkProducts: @unchecked Sendable {
     func multiply(_ task: ChunkTask, _ worker: Worker) throws(LaminaError) {
         for chunk in task.chunks {
             if let elements = decoded?.elements(chunk) {
-                multiply(elements, chunk, task, units: nil, worker)
+                multiply(elements, chunk, task, groups: nil, worker)
                 continue
             }
             let stored = try checkedBytes(of: chunk, worker)
-            try multiply(stored, chunk, task, units: nil, worker)
+            try multiply(stored, chunk, task, groups: nil, worker)
             release(chunk)
         }
     }
@@ -138,9 +141,9 @@ final class ChunkProducts: @unchecked Sendable {
         let task = plan.tasks[part.task]
         let chunk = task.chunks.lowerBound
         if let elements = decoded?.elements(chunk) {
-            return multiply(elements, chunk, task, units: part.units, worker)
+            return multiply(elements, chunk, task, groups: part.groups, worker)
         }
-        try multiply(try bytes(of: chunk, worker), chunk, task, units: part.units, worker)
+        try multiply(try bytes(of: chunk, worker), chunk, task, groups: part.groups, worker)
     }
 
     /// Gives a streamed chunk's room back.
@@ -180,7 +183,7 @@ final class ChunkProducts: @unchecked Sendable {
 
     /// Multiplies the panels of a stored chunk: as they are coded if the codec allows it, else decoded first.
     private func multiply(
-        _ stored: UnsafeRawBufferPointer, _ chunk: Int, _ task: ChunkTask, units: Range<Int>?, _ worker: Worker
+        _ stored: UnsafeRawBufferPointer, _ chunk: Int, _ task: ChunkTask, groups: Range<Int>?, _ worker: Worker
     ) throws(LaminaError) {
         let planned = plan.chunks[chunk]
         let matrix = plan.matrices[planned.matrix]
@@ -189,7 +192,7 @@ final class ChunkProducts: @unchecked Sendable {
                 matrix.tensor, chunk: planned.chunk, stored: stored, base: planned.offset,
                 planeCount: matrix.planeCount)
         {
-            return try multiply(tiers, planned, task, units: units, worker)
+            return try multiply(tiers, planned, task, groups: groups, worker)
         }
         let started = lamina_monotonic_seconds()
         let elements = try worker.decoder.decodeChecked(
@@ -197,16 +200,16 @@ final class ChunkProducts: @unchecked Sendable {
             planeBytes: matrix.planeBytes)
         decoded?.keep(elements, of: chunk)
         worker.seconds.decode += lamina_monotonic_seconds() - started
-        multiply(elements, chunk, task, units: units, worker)
+        multiply(elements, chunk, task, groups: groups, worker)
     }
 
     private func multiply(
-        _ tiers: TierChunk, _ planned: PlannedChunk, _ task: ChunkTask, units: Range<Int>?, _ worker: Worker
+        _ tiers: TierChunk, _ planned: PlannedChunk, _ task: ChunkTask, groups: Range<Int>?, _ worker: Worker
     ) throws(LaminaError) {
         let started = lamina_monotonic_seconds()
         let matrix = plan.matrices[planned.matrix]
         let extent = matrix.tensor.geometry.chunk(planned.chunk)
-        for unit in units ?? 0..<extent.unitCount {
+        for unit in groups ?? 0..<extent.unitCount {
             let segment = tiers.segment(unit)
             var panel = self.panel(unit, extent, matrix, task, worker)
             panel.weights = segment.baseAddress
@@ -223,24 +226,33 @@ final class ChunkProducts: @unchecked Sendable {
     }
 
     private func multiply(
-        _ elements: UnsafeRawPointer, _ chunk: Int, _ task: ChunkTask, units: Range<Int>?, _ worker: Worker
+        _ elements: UnsafeRawPointer, _ chunk: Int, _ task: ChunkTask, groups: Range<Int>?, _ worker: Worker
     ) {
         let started = lamina_monotonic_seconds()
         let planned = plan.chunks[chunk]
         let matrix = plan.matrices[planned.matrix]
-        let extent = matrix.tensor.geometry.chunk(planned.chunk)
-        let fullPanel = 64 * extent.columnCount * matrix.tensor.geometry.elementSize
-        for unit in units ?? 0..<extent.unitCount {
-            var panel = self.panel(unit, extent, matrix, task, worker)
-            panel.weights = elements + unit * fullPanel
-            kernels.multiply(
-                matrix.weightType, &panel, scales: scales(matrix, panel: extent.firstUnit + unit),
-                widened: worker.rows.start)
-            if needsRowNorms(task, extent.firstUnit + unit) {
-                rowNorms?.add(
-                    elements + unit * fullPanel, panel, number: extent.firstUnit + unit, matrix, kernels, worker)
+        let geometry = matrix.tensor.geometry
+        let extent = geometry.chunk(planned.chunk)
+        let fullPanel = 64 * extent.columnCount * geometry.elementSize
+        for group in groups ?? 0..<geometry.groupCount(extent) {
+            let number = geometry.firstGroup(extent) + group
+            var panel = self.panel(group, extent, matrix, task, worker)
+            if let form = matrix.form {
+                let weights = QuantizedGroup(elements, group: group, of: extent, geometry)
+                if matrix.takesCodes {
+                    weights.multiply(form, codes.columns(task.input), panel, kernels)
+                } else {
+                    weights.multiplyWidened(form, panel, widened: worker.rows.start, kernels)
+                }
+            } else {
+                panel.weights = elements + group * fullPanel
+                kernels.multiply(
+                    matrix.weightType, &panel, scales: scales(matrix, panel: number), widened: worker.rows.start)
+                if needsRowNorms(task, number) {
+                    rowNorms?.add(elements + group * fullPanel, panel, number: number, matrix, kernels, worker)
+                }
             }
-            finish(panel, number: extent.firstUnit + unit, extent, matrix, task, worker)
+            finish(panel, number: number, extent, matrix, task, worker)
         }
         worker.seconds.compute += lamina_monotonic_seconds() - started
     }
@@ -250,13 +262,13 @@ final class ChunkProducts: @unchecked Sendable {
         PanelScales(matrix, panel: panel, plan.float8Blocks, vectors)
     }
 
-    /// One panel's product, all but the weights.
+    /// The product of a group of rows, all but the weights.
     private func panel(
-        _ unit: Int, _ extent: ChunkExtent, _ matrix: PlannedMatrix, _ task: ChunkTask, _ worker: Worker
+        _ group: Int, _ extent: ChunkExtent, _ matrix: PlannedMatrix, _ task: ChunkTask, _ worker: Worker
     ) -> lamina_panel_task {
-        let number = extent.firstUnit + unit
+        let number = matrix.tensor.geometry.firstGroup(extent) + group
         var panel = lamina_panel_task()
-        panel.width = matrix.tensor.geometry.width(ofUnit: number)
+        panel.width = min(64, roundedUp(matrix.rows - number * 64, to: 16))
         panel.rows = min(64, matrix.rows - number * 64)
         panel.k_begin = extent.firstColumn
         panel.k_count = extent.columnCount

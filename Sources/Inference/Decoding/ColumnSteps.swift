@@ -9,6 +9,7 @@ struct ColumnSteps: @unchecked Sendable {
     let kernels: KernelTable
     let vectors: ResidentVectors
     let activations: Activations
+    let codes: ActivationCodes
     let angles: RopeAngles
     let cache: KeyValueCache
 
@@ -38,6 +39,7 @@ struct ColumnSteps: @unchecked Sendable {
                     activations.column(target, column), plan.widths[target])
             case .scale(let target, let factor):
                 kernels.pointee.scale(activations.column(target, column), factor, plan.widths[target])
+            case .quantize(let buffer): codes.fill(buffer, column, from: activations, kernels)
             }
         }
     }

@@ -1,3 +1,4 @@
+import CKernels
 import LayerStore
 import TensorCore
 
@@ -10,7 +11,7 @@ final class EmbeddingLookup: @unchecked Sendable {
     private let kernels: KernelTable
     private let fetcher: ChunkFetcher
     private let decoder: ChunkDecoder
-    /// One row's words out of a panel.
+    /// One row's words out of a panel, or a chain of a quantized one.
     private let words: AlignedBuffer
     /// Chunks kept as stored, once checked; where they begin, -1 for others.
     private let kept: UntouchedMemory
@@ -33,7 +34,7 @@ final class EmbeddingLookup: @unchecked Sendable {
         file = plan.files[matrix.file]
         chunks = EmbeddingLookup.chunks(plan)
         decoder = try ChunkDecoder(slotBytes: matrix.tensor.geometry.slotBytes, kernels: kernels)
-        words = try AlignedBuffer(count: matrix.tensor.geometry.paddedColumns * matrix.tensor.dtype.size)
+        words = try AlignedBuffer(count: EmbeddingLookup.wordBytes(matrix))
         kept = try UntouchedMemory(count: keptBytes)
         keptOffsets = [Int](repeating: -1, count: chunks.count)
         fetcher = try ChunkFetcher(
@@ -48,11 +49,16 @@ final class EmbeddingLookup: @unchecked Sendable {
     /// Bytes of the largest chunk.
     static func slotBytes(_ plan: StreamPlan) -> Int { chunks(plan).reduce(0) { max($0, $1.byteCount) } }
 
+    private static func wordBytes(_ matrix: PlannedMatrix) -> Int {
+        guard matrix.form == nil else { return PanelDequantizer.memoryBytes }
+        return matrix.tensor.geometry.paddedColumns * matrix.tensor.geometry.elementSize
+    }
+
     /// Bytes a lookup takes that reads one chunk at a time and keeps none.
     static func memoryBytes(_ plan: StreamPlan) -> Int {
-        let geometry = plan.matrices[plan.embedding].tensor.geometry
-        return slotBytes(plan) + ChunkDecoder.memoryBytes(slotBytes: geometry.slotBytes)
-            + geometry.paddedColumns * geometry.elementSize
+        let matrix = plan.matrices[plan.embedding]
+        return slotBytes(plan) + ChunkDecoder.memoryBytes(slotBytes: matrix.tensor.geometry.slotBytes)
+            + wordBytes(matrix)
     }
 
     /// Bytes of all chunks, 0 if the pass reads them anyway.
@@ -126,9 +132,14 @@ final class EmbeddingLookup: @unchecked Sendable {
     private func copyRows(_ use: Use, _ bytes: ChunkBytes, to activations: Activations) throws(LaminaError) {
         let (tensor, planned, geometry) = (matrix.tensor, chunks[use.chunk], matrix.tensor.geometry)
         let extent = geometry.chunk(use.chunk)
-        let unitBytes = geometry.unitRows * extent.columnCount * geometry.elementSize
+        let unitBytes = geometry.unitBytes(of: extent)
         func copy(_ row: Int, _ column: Int, _ unit: UnsafeRawPointer) {
-            copyRow(row, of: extent, unit: unit, to: activations.column(StreamPlan.residual, column))
+            let target = activations.column(StreamPlan.residual, column)
+            if let form = matrix.form {
+                dequantizeRow(row, form, unit, to: target)
+            } else {
+                copyRow(row, of: extent, unit: unit, to: target)
+            }
         }
         func firstUnit(_ row: Int) -> Int { row / geometry.unitRows - extent.firstUnit }
         if bytes.isDecoded {
@@ -167,6 +178,25 @@ final class EmbeddingLookup: @unchecked Sendable {
             source = UnsafeRawPointer(gathered)
         }
         kernels.widen(matrix.weightType, source, to: target + extent.firstColumn, count: count)
+    }
+
+    /// One row out of a panel of quantized weights.
+    private func dequantizeRow(
+        _ row: Int, _ form: lamina_scheme, _ unit: UnsafeRawPointer, to target: UnsafeMutablePointer<Float>
+    ) {
+        let geometry = matrix.tensor.geometry
+        let chain = words.start.assumingMemoryBound(to: Float.self)
+        let lane = row % geometry.unitRows
+        var panel = lamina_quantized_panel(
+            bytes: unit, columns: geometry.columns, row: row - lane,
+            rows: min(geometry.unitRows, geometry.rows - (row - lane)))
+        for column in stride(from: 0, to: geometry.columns, by: ChunkGeometry.columnStep) {
+            let stored = min(ChunkGeometry.columnStep, geometry.paddedColumns - column)
+            kernels.pointee.dequantize(form, &panel, column, stored, chain, geometry.unitRows)
+            for k in 0..<min(stored, geometry.columns - column) {
+                target[column + k] = chain[k * geometry.unitRows + lane]
+            }
+        }
     }
 
     /// One row's words out of a panel: pairs of columns side by side for BF16, single ones for the other types.

@@ -12,15 +12,19 @@ final class ExpertPass: @unchecked Sendable {
 
     private let kernels: KernelTable
     private let activations: Activations
+    private let codes: ActivationCodes
     private let router: Router
     private let widths: [Int]
     /// Places of the expert in hand.
     private var places = 0..<0
     private var chosen: [Int] = []
 
-    init(kernels: KernelTable, activations: Activations, router: Router, widths: [Int]) {
+    init(
+        kernels: KernelTable, activations: Activations, codes: ActivationCodes, router: Router, widths: [Int]
+    ) {
         self.kernels = kernels
         self.activations = activations
+        self.codes = codes
         self.router = router
         self.widths = widths
     }
@@ -52,11 +56,13 @@ final class ExpertPass: @unchecked Sendable {
         case .gather:
             activations.column(mixture.gathered, place)
                 .update(from: activations.column(mixture.input, column), count: widths[mixture.input])
+            codes.fill(mixture.gathered, place, from: activations, kernels)
         case .activate:
             let gate = activations.column(mixture.gate, place)
             kernels.pointee.activate_multiply(
                 mixture.function.kernelActivation, gate, activations.column(mixture.up, place), gate,
                 widths[mixture.gate])
+            codes.fill(mixture.gate, place, from: activations, kernels)
         case .accumulate:
             kernels.pointee.add_scaled(
                 router.sortedWeights[places.lowerBound + place], activations.column(mixture.down, place),

@@ -67,7 +67,8 @@ final class PassRunner: @unchecked Sendable {
         activations = steps.activations
         attention = AttentionRunner(kernels: kernels, activations: activations, cache: steps.cache)
         router = Router(columns: activations.columns, plan.routings)
-        experts = ExpertPass(kernels: kernels, activations: activations, router: router, widths: plan.widths)
+        experts = ExpertPass(
+            kernels: kernels, activations: activations, codes: steps.codes, router: router, widths: plan.widths)
         logitsStride = PassRunner.logitsStride(config)
         logits = try FloatBuffer(count: logitsRows * logitsStride)
         columns.reserveCapacity(activations.columns)

@@ -12,8 +12,7 @@ final class ResidentVectors: Sendable {
         let decoder = try ChunkDecoder(slotBytes: decodedBytes, kernels: kernels)
         for vector in plan.vectors {
             let matrix = PlannedMatrix(
-                tensor: vector.tensor, weightType: vector.weightType, planeCount: vector.tensor.planes.count,
-                planeBytes: vector.tensor.planeBytes, file: vector.file, name: vector.name)
+                vector.tensor, vector.weightType, file: vector.file, name: vector.name, compute: .f32)
             for chunk in 0..<vector.tensor.geometry.chunkCount {
                 let extent = vector.tensor.geometry.chunk(chunk)
                 let read = PlannedChunk(matrix, index: 0, chunk: chunk)

@@ -72,8 +72,8 @@ extension StreamPlan {
     var rowFloats: Int {
         var columns = headForm.normalizesRows ? head.columns : 0
         for case .headProduct(let product) in body { columns = max(columns, matrices[product.matrix].columns) }
-        let hasFloat8 = matrices.contains { $0.weightType == .float8 }
-        return max(64 * columns, hasFloat8 ? PanelScales.widenedFloats : 0)
+        let areWidened = matrices.contains { $0.weightType == .float8 || ($0.form != nil && !$0.takesCodes) }
+        return max(64 * columns, areWidened ? PanelScales.widenedFloats : 0)
     }
 
     /// Bytes per column and worker for products of a panel that go to their place afterwards.

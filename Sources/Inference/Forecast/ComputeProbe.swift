@@ -53,6 +53,8 @@ final class ComputeProbe: @unchecked Sendable {
     /// Activations (columns, stride) that all threads read.
     private let input: FloatBuffer
     private let inputStride: Int
+    /// The same as codes.
+    private let codes: ActivationCodes
     /// Heads that go through a cache together.
     private let queries: Int
     private let failure = FirstFailure()
@@ -82,6 +84,7 @@ final class ComputeProbe: @unchecked Sendable {
         input = try FloatBuffer(count: max(inputStride * columns, queries * widestHead))
         // Zeros would do, but not on a processor that is quicker with them.
         input.start.update(repeating: 0.01, count: input.count)
+        codes = try ComputeProbe.codes(inputStride, columns: plan.codedBuffers.isEmpty ? 0 : columns, kernels)
         var hands: [Hand] = []
         for number in 0..<session.options.threads {
             hands.append(
@@ -100,13 +103,25 @@ final class ComputeProbe: @unchecked Sendable {
 
     deinit { lamina_pool_destroy(pool) }
 
+    private static func codes(
+        _ width: Int, columns: Int, _ kernels: KernelTable
+    ) throws(LaminaError) -> ActivationCodes {
+        let codes = try ActivationCodes(widths: [width], buffers: [0], columns: columns)
+        let activations = try Activations(widths: [width], columns: columns)
+        for column in 0..<columns {
+            activations.column(0, column).update(repeating: 0.01, count: width)
+            codes.fill(0, column, from: activations, kernels)
+        }
+        return codes
+    }
+
     // MARK: Rates
 
     /// Times of a weight of `form` for each of `columns`, which rise; `nil` if there is no such weight, or no room.
     /// Throws `.io` and `.damaged` for the chunk that is read.
     func products(_ form: WeightForm, columns: [Int]) throws(LaminaError) -> [ComputeRates.Product]? {
         guard let sample = try sample(form) else { return nil }
-        let weights = plan.chunks[sample.chunk].decodedBytes / form.dtype.size
+        let weights = plan.weightCount(ofChunk: sample.chunk)
         var products: [ComputeRates.Product] = []
         for count in columns {
             let rate = try rate { (hand, turn) throws(LaminaError) in
@@ -201,7 +216,9 @@ final class ComputeProbe: @unchecked Sendable {
     /// Reads the largest chunk of `form` and copies it; for words in the clear a coded chunk is decoded.
     private func sample(_ form: WeightForm) throws(LaminaError) -> Sample? {
         let exact = largestChunk { self.plan.form(ofChunk: $0, keepsDecoded: false) == form }
-        let other = form.coding == .clear ? largestChunk { self.plan.dtype(ofChunk: $0) == form.dtype } : nil
+        let other =
+            form.coding == .clear
+            ? largestChunk { self.plan.form(ofChunk: $0, keepsDecoded: true) == form } : nil
         guard let chunk = exact ?? other, let base = memory.baseAddress else { return nil }
         let planned = plan.chunks[chunk]
         var byteCount = planned.byteCount
@@ -282,20 +299,30 @@ final class ComputeProbe: @unchecked Sendable {
 
     private func multiply(_ elements: UnsafeRawPointer, _ planned: PlannedChunk, columns: Int, _ hand: Hand) {
         let matrix = plan.matrices[planned.matrix]
-        let extent = matrix.tensor.geometry.chunk(planned.chunk)
-        for unit in 0..<extent.unitCount {
-            var task = panel(unit, planned, columns: columns, hand)
-            task.weights = elements + unit * 64 * extent.columnCount * matrix.tensor.geometry.elementSize
-            kernels.multiply(matrix.weightType, &task, widened: hand.widened.start)
+        let geometry = matrix.tensor.geometry
+        let extent = geometry.chunk(planned.chunk)
+        for group in 0..<geometry.groupCount(extent) {
+            var task = panel(group, planned, columns: columns, hand)
+            if let form = matrix.form {
+                let weights = QuantizedGroup(elements, group: group, of: extent, geometry)
+                if matrix.takesCodes {
+                    weights.multiply(form, codes.columns(0), task, kernels)
+                } else {
+                    weights.multiplyWidened(form, task, widened: hand.widened.start, kernels)
+                }
+            } else {
+                task.weights = elements + group * geometry.unitBytes(of: extent)
+                kernels.multiply(matrix.weightType, &task, widened: hand.widened.start)
+            }
         }
     }
 
-    private func panel(_ unit: Int, _ planned: PlannedChunk, columns: Int, _ hand: Hand) -> lamina_panel_task {
+    private func panel(_ group: Int, _ planned: PlannedChunk, columns: Int, _ hand: Hand) -> lamina_panel_task {
         let geometry = plan.matrices[planned.matrix].tensor.geometry
         let extent = geometry.chunk(planned.chunk)
         var task = lamina_panel_task()
-        task.width = geometry.width(ofUnit: extent.firstUnit + unit)
-        task.rows = min(task.width, geometry.rows - (extent.firstUnit + unit) * 64)
+        task.rows = min(64, geometry.rows - (geometry.firstGroup(extent) + group) * 64)
+        task.width = roundedUp(task.rows, to: 16)
         task.k_begin = extent.firstColumn
         task.k_count = extent.columnCount
         task.x = UnsafePointer(input.start)

@@ -65,7 +65,7 @@ extension SessionPlan {
         let room = try measuringMemory()
         let probe = try ComputeProbe(self, columns: columns.last ?? 1, memory: room.bytes)
         var forms = PassCost(self).forms
-        if alsoDecoded { forms.formUnion(forms.map { WeightForm(dtype: $0.dtype, coding: .clear) }) }
+        if alsoDecoded { forms.formUnion(forms.map(\.decoded)) }
         var products: [WeightForm: [ComputeRates.Product]] = [:]
         for form in forms { products[form] = try probe.products(form, columns: columns) }
         return ComputeRates(

@@ -13,13 +13,22 @@ public struct WeightForm: Sendable, Hashable {
         case planes = "planes"
     }
 
+    /// Of the weights, or of their source if they are quantized.
     public var dtype: DType
     public var coding: Coding
+    /// How they are quantized: the scheme's name.
+    public var scheme: String?
 
-    public init(dtype: DType, coding: Coding) {
+    public init(dtype: DType, coding: Coding, scheme: String? = nil) {
         self.dtype = dtype
         self.coding = coding
+        self.scheme = scheme
     }
+
+    /// The same weights decoded.
+    var decoded: WeightForm { WeightForm(dtype: dtype, coding: .clear, scheme: scheme) }
+    /// `BF16`, `q4`: what is multiplied.
+    public var weightName: String { scheme ?? dtype.rawValue }
 }
 
 /// What a pass over a model reads and computes: a session's forecast is this and rates, nothing else.
@@ -111,7 +120,7 @@ extension StreamPlan {
     fileprivate func count(_ chunks: Range<Int>, keepsDecoded: Bool, in weights: inout [WeightForm: Int]) {
         for chunk in chunks {
             let form = form(ofChunk: chunk, keepsDecoded: keepsDecoded)
-            weights[form, default: 0] += self.chunks[chunk].decodedBytes / form.dtype.size
+            weights[form, default: 0] += weightCount(ofChunk: chunk)
         }
     }
 
@@ -127,6 +136,12 @@ extension StreamPlan {
             case .expTier: .tiers
             default: .planes
             }
-        return WeightForm(dtype: matrix.tensor.dtype, coding: coding)
+        return WeightForm(
+            dtype: matrix.tensor.dtype, coding: coding, scheme: matrix.form == nil ? nil : matrix.tensor.codec.name)
+    }
+
+    /// Weights of a chunk, padding included.
+    func weightCount(ofChunk index: Int) -> Int {
+        matrices[chunks[index].matrix].tensor.geometry.chunk(chunks[index].chunk).elementCount
     }
 }

@@ -35,6 +35,8 @@ enum ColumnStep: Sendable, Equatable {
     /// `target += sigmoid(gate) * source`.
     case addGated(_ source: Int, gate: Int, into: Int)
     case scale(Int, Float)
+    /// Makes the 8-bit codes of a buffer that products take.
+    case quantize(Int)
 }
 
 /// Attention of one layer.

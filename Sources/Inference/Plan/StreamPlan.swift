@@ -25,6 +25,10 @@ enum WeightType: Int, Sendable {
 struct PlannedMatrix: Sendable {
     let tensor: TensorRecord
     let weightType: WeightType
+    /// The form of its panels, if it is quantized.
+    let form: lamina_scheme?
+    /// Whether it is multiplied with 8-bit activations.
+    let takesCodes: Bool
     let planeCount: Int
     /// Bytes per plane in a slot.
     let planeBytes: [Int]
@@ -34,6 +38,21 @@ struct PlannedMatrix: Sendable {
     let name: String
     /// Offset of its scales in `ResidentVectors`, for 8-bit floats.
     var scales: Int?
+
+    init(
+        _ tensor: TensorRecord, _ weightType: WeightType, file: Int, name: String, compute: ComputeMode,
+        scales: Int? = nil
+    ) {
+        self.tensor = tensor
+        self.weightType = weightType
+        form = (tensor.codec as? any QuantizationScheme)?.form
+        takesCodes = compute == .int8 && form?.takesCodes == true
+        planeCount = tensor.planes.count
+        planeBytes = tensor.planeBytes
+        self.file = file
+        self.name = name
+        self.scales = scales
+    }
 
     var rows: Int { tensor.geometry.rows }
     var columns: Int { tensor.geometry.columns }
@@ -102,6 +121,8 @@ struct StreamPlan: Sendable {
     var headForm = HeadForm()
     /// Floats per column of every buffer of activations; the first is the residual stream.
     var widths: [Int] = []
+    /// The buffers that are multiplied as 8-bit codes, too.
+    var codedBuffers: Set<Int> = []
     /// Blocks that share a scale, where matrices are 8-bit floats.
     var float8Blocks: Float8Blocks?
     /// What each layer keeps of every position.

@@ -4,6 +4,7 @@ import TensorCore
 /// Compiles an architecture's network and a store's shard headers into a `StreamPlan`.
 struct StreamPlanBuilder {
     let model: StoredModel
+    let compute: ComputeMode
     private let mode: ReadMode?
     var plan = StreamPlan()
     var fileOfLayer: [String: Int] = [:]
@@ -23,15 +24,18 @@ struct StreamPlanBuilder {
 
     /// The plan for `model`. Opens every shard, for reads of this mode or the best that works, and reads its header.
     /// Throws what those throw, and `.unexpected` for an architecture whose operations do not fit together.
-    static func plan(for model: StoredModel, mode: ReadMode? = nil) throws(LaminaError) -> StreamPlan {
-        var builder = StreamPlanBuilder(model, mode)
+    static func plan(
+        for model: StoredModel, mode: ReadMode? = nil, compute: ComputeMode = .int8
+    ) throws(LaminaError) -> StreamPlan {
+        var builder = StreamPlanBuilder(model, mode, compute)
         try builder.compile()
         return builder.plan
     }
 
-    private init(_ model: StoredModel, _ mode: ReadMode?) {
+    private init(_ model: StoredModel, _ mode: ReadMode?, _ compute: ComputeMode) {
         self.model = model
         self.mode = mode
+        self.compute = compute
         var places: [String: TensorRule.Place] = [:]
         for rule in model.definition.tensors { places[rule.name] = rule.place }
         self.places = places
@@ -60,7 +64,9 @@ struct StreamPlanBuilder {
         let head = plan.isEmbeddingHead ? plan.embedding : try matrix(network.head, layer: 0)
         plan.headInput = try buffer(network.headInput)
         plan.headForm = network.headForm
+        if plan.headForm.normalizesRows { try refuseQuantized(plan.matrices[head]) }
         plan.headTasks = appendTasks(head, input: plan.headInput, output: nil)
+        plan.final += codedInputs(of: plan.headTasks)
     }
 
     func inconsistent(_ problem: String) -> LaminaError {
@@ -187,11 +193,27 @@ struct StreamPlanBuilder {
     /// Ends the stage of products being gathered; their biases begin the next column step.
     private mutating func flushTasks() {
         guard !pendingTasks.isEmpty else { return }
+        let inputs = codedInputs(of: pendingTasks)
+        if !inputs.isEmpty {
+            if case .columns(let steps) = plan.body.last {
+                plan.body[plan.body.count - 1] = .columns(steps + inputs)
+            } else {
+                plan.body.append(.columns(inputs))
+            }
+        }
         plan.body.append(.multiply(pendingTasks))
         pendingTasks = 0..<0
         pendingOutputs = []
         pendingColumns += pendingBiases
         pendingBiases = []
+    }
+
+    /// The steps that make 8-bit codes of the inputs of tasks that take them.
+    mutating func codedInputs(of tasks: Range<Int>) -> [ColumnStep] {
+        var inputs: Set<Int> = []
+        for task in plan.tasks[tasks] where plan.matrices[task.matrix].takesCodes { inputs.insert(task.input) }
+        plan.codedBuffers.formUnion(inputs)
+        return inputs.sorted().map { .quantize($0) }
     }
 
     private mutating func flush() {

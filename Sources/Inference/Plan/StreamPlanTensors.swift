@@ -29,8 +29,7 @@ extension StreamPlanBuilder {
         }
         plan.matrices.append(
             PlannedMatrix(
-                tensor: tensor, weightType: type, planeCount: tensor.planes.count, planeBytes: tensor.planeBytes,
-                file: file, name: LayerPlan.name(name, layer: layer), scales: scales))
+                tensor, type, file: file, name: LayerPlan.name(name, layer: layer), compute: compute, scales: scales))
         return plan.matrices.count - 1
     }
 
@@ -105,6 +104,15 @@ extension StreamPlanBuilder {
                     output: try bind(output, width: query.count * valueDimension))))
     }
 
+    /// For matrices whose rows are used one by one.
+    func refuseQuantized(_ matrix: PlannedMatrix) throws(LaminaError) {
+        guard matrix.form != nil else { return }
+        throw LaminaError(
+            .malformed, plan.files[matrix.file].path, "this matrix cannot be quantized",
+            expected: "a lossless codec", found: matrix.tensor.codec.name, layer: plan.files[matrix.file].layer,
+            tensor: matrix.name)
+    }
+
     mutating func headProduct(
         _ kind: PlannedHeadProduct.Kind, _ input: PlannedHeads, weight: String, rowsPerHead: Int, rows: Range<Int>,
         into output: Activation, layer: Int
@@ -114,6 +122,7 @@ extension StreamPlanBuilder {
         guard matrix.rows == input.count * rowsPerHead, rows.upperBound <= rowsPerHead else {
             throw inconsistent("\(weight) does not fit its heads")
         }
+        try refuseQuantized(matrix)
         let width: Int
         let tasks: Range<Int>
         switch kind {
@@ -167,6 +176,7 @@ extension StreamPlanBuilder {
                 PlannedExpert(layer: layer, expert: expert, chunks: firstChunk..<plan.chunks.count))
         }
         plan.expertsPerToken = mixture.chosen
+        for tasks in tasks { _ = codedInputs(of: tasks.gateUp.lowerBound..<tasks.down.upperBound) }
         plan.body.append(
             .experts(
                 PlannedMixture(
@@ -185,7 +195,7 @@ extension PlannedChunk {
         self.init(
             file: matrix.file, offset: extent.lowerBound, byteCount: Int(extent.upperBound - extent.lowerBound),
             neededBytes: Int(end - extent.lowerBound),
-            decodedBytes: matrix.tensor.geometry.chunk(chunk).elementCount * matrix.tensor.dtype.size, matrix: index,
+            decodedBytes: matrix.tensor.geometry.usedBytes(matrix.tensor.geometry.chunk(chunk)), matrix: index,
             chunk: chunk)
     }
 }

@@ -4,8 +4,8 @@ import LayerStore
 struct PanelPart: Sendable, Equatable {
     /// Index into `StreamPlan.tasks`; the task has one chunk.
     var task: Int
-    /// Units of the chunk.
-    var units: Range<Int>
+    /// Groups of rows of the chunk.
+    var groups: Range<Int>
 }
 
 /// One stage of products: chunk by chunk, and, for few chunks, cut finer.
@@ -56,11 +56,11 @@ struct WorkPlan: Sendable {
     }
 
     private mutating func cut(_ tasks: Range<Int>, of plan: StreamPlan, threads: Int) {
-        let counts = tasks.map { plan.extent(ofTask: $0).unitCount }
+        let counts = tasks.map { plan.groupCount(ofTask: $0) }
         let perPart = max(1, counts.reduce(0, +) / (WorkPlan.wantedParts * threads))
         for (task, count) in zip(tasks, counts) {
             for start in stride(from: 0, to: count, by: perPart) {
-                parts.append(PanelPart(task: task, units: start..<min(count, start + perPart)))
+                parts.append(PanelPart(task: task, groups: start..<min(count, start + perPart)))
             }
         }
     }
@@ -79,10 +79,19 @@ extension StreamPlan {
         return matrices[chunk.matrix].tensor.geometry.chunk(chunk.chunk)
     }
 
+    /// Groups of rows in the first chunk of a task.
+    func groupCount(ofTask task: Int) -> Int {
+        matrices[tasks[task].matrix].tensor.geometry.groupCount(extent(ofTask: task))
+    }
+
     /// Whether parts of the task's chunk can be multiplied without decoding all of it.
     func isCuttable(_ task: Int) -> Bool {
         let chunk = chunks[tasks[task].chunks.lowerBound]
         let matrix = matrices[chunk.matrix]
-        return matrix.planeCount == 1 && matrix.tensor.chunks[chunk.chunk].encoding != .zstd
+        guard matrix.planeCount == 1 else { return false }
+        switch matrix.tensor.chunks[chunk.chunk].encoding {
+        case .raw, .expTier: return true
+        case .zstd, .ecqTier: return false
+        }
     }
 }

@@ -52,5 +52,5 @@ public enum Schemes {
     /// Columns are padded to a multiple of this, the length of a block of activations.
     public static let blockColumns = Int(LAMINA_QUANTIZED_BLOCK)
     /// Matrices with more columns are not quantized: a panel is never cut, and has to fit a chunk.
-    public static let mostColumns = 1 << 21
+    public static let mostColumns = 1 << 19
 }

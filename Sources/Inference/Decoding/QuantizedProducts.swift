@@ -1,0 +1,69 @@
+import CKernels
+import LayerStore
+import TensorCore
+
+extension lamina_scheme {
+    /// Whether its weights can be multiplied as 8-bit codes: they are multiples of a scale.
+    var takesCodes: Bool { self == LAMINA_SCHEME_ROW8 || self == LAMINA_SCHEME_Q8 || self == LAMINA_SCHEME_Q4 }
+}
+
+/// Up to four panels of 16 rows: what is multiplied at once.
+struct QuantizedGroup {
+    private var panels: [4 of lamina_quantized_panel]
+    private let count: Int
+    private let geometry: ChunkGeometry
+
+    /// Group `index` of a chunk that covers `extent`; `slot` is the decoded chunk.
+    init(_ slot: UnsafeRawPointer, group index: Int, of extent: ChunkExtent, _ geometry: ChunkGeometry) {
+        let first = index * ChunkGeometry.panelsPerGroup
+        count = min(ChunkGeometry.panelsPerGroup, extent.unitCount - first)
+        self.geometry = geometry
+        panels = [4 of lamina_quantized_panel](
+            repeating: lamina_quantized_panel(slot, unit: first, of: extent, geometry))
+        for panel in 1..<max(1, count) where panel < count {
+            panels[panel] = lamina_quantized_panel(slot, unit: first + panel, of: extent, geometry)
+        }
+    }
+
+    /// Multiplies codes with codes. `task` says where the products go, and of how many columns.
+    func multiply(
+        _ form: lamina_scheme, _ codes: lamina_quantized_activations, _ task: lamina_panel_task, _ kernels: KernelTable
+    ) {
+        withUnsafePointer(to: panels) { panels in
+            var product = lamina_quantized_task()
+            product.panels = UnsafeRawPointer(panels).assumingMemoryBound(to: lamina_quantized_panel.self)
+            product.panel_count = count
+            product.x = codes
+            product.y = task.y
+            product.y_stride = task.y_stride
+            product.columns = task.columns
+            switch form {
+            case LAMINA_SCHEME_ROW8: kernels.pointee.multiply_quantized.0?(&product)
+            case LAMINA_SCHEME_Q8: kernels.pointee.multiply_quantized.1?(&product)
+            default: kernels.pointee.multiply_quantized.2?(&product)
+            }
+        }
+    }
+
+    /// Multiplies f32 weights with f32 activations, a chain at a time, so that the weights stay in the cache. `widened` is
+    /// room for a chain of 64 rows.
+    func multiplyWidened(
+        _ form: lamina_scheme, _ task: lamina_panel_task, widened: UnsafeMutablePointer<Float>, _ kernels: KernelTable
+    ) {
+        let rows = geometry.unitRows
+        let step = ChunkGeometry.columnStep
+        var chain = task
+        chain.weights = UnsafeRawPointer(widened)
+        chain.width = count * rows
+        for column in stride(from: 0, to: geometry.columns, by: step) {
+            let stored = min(step, geometry.paddedColumns - column)
+            for index in 0..<count {
+                var panel = panels[index]
+                kernels.pointee.dequantize(form, &panel, column, stored, widened + index * rows, chain.width)
+            }
+            chain.k_begin = column
+            chain.k_count = min(step, geometry.columns - column)
+            kernels.pointee.multiply_panel.2?(&chain)
+        }
+    }
+}
