@@ -54,6 +54,7 @@ let package = Package(
             name: "CSystem", cSettings: cSettings,
             linkerSettings: [.linkedLibrary("uring", .when(platforms: [.linux]))]),
         .target(name: "CKernels", cSettings: cSettings),
+        .target(name: "CReferenceText", exclude: ["reference_text.txt"], cSettings: cSettings),
         .target(name: "CLineEditor", dependencies: ["CEditLine"], cSettings: cSettings),
         .target(name: "CHDF5", dependencies: ["CHDF5Library"], cSettings: cSettings),
         .target(
@@ -67,13 +68,16 @@ let package = Package(
         library("Text", ["TensorCore", "CPCRE2"]),
         library("Inference", ["LayerStore", "CKernels", "CSystem"]),
         library("CommandLineSupport", ["TensorCore", "LayerStore", "CKernels", "CSystem", argumentParser]),
+        library(
+            "ModelCommandSupport",
+            ["CommandLineSupport", "Inference", "Text", "CReferenceText", "CKernels", "CSystem", argumentParser]),
 
         library("StoreCommands", ["CommandLineSupport", "StoreWriter", "Inference", "CSystem", argumentParser]),
 
         executable("Convert", ["Checkpoint", "StoreCommands", "StoreWriter", "Inference", "Text", "CSystem"]),
         executable("Quantize", ["StoreCommands", "StoreWriter", "Inference", "CSystem"]),
         executable("Verify", ["LayerStore", "CKernels", "CSystem"]),
-        executable("Run", ["Inference", "Text", "CKernels", "CSystem", "CLineEditor"]),
+        executable("Run", ["ModelCommandSupport", "Inference", "Text", "CKernels", "CSystem", "CLineEditor"]),
 
         .target(
             name: "TestSupport", dependencies: ["TensorCore"], path: "Tests/TestSupport", swiftSettings: swiftSettings),

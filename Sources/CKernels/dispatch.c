@@ -3,6 +3,11 @@
 
 #include <stdlib.h>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 static const char *const isa_names[] = {
     [LAMINA_ISA_PORTABLE] = "portable",
     [LAMINA_ISA_NEON] = "neon",
@@ -30,6 +35,18 @@ static bool has_avx512_vbmi2(void) {
 }
 #endif
 
+#if defined(__aarch64__)
+static bool has_dotprod(void) {
+#if defined(__ARM_FEATURE_DOTPROD)
+    return true;
+#elif defined(__linux__)
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+    return false;
+#endif
+}
+#endif
+
 // NULL if this machine cannot run it.
 static const lamina_kernels *available_table(lamina_isa isa) {
     switch (isa) {
@@ -39,7 +56,7 @@ static const lamina_kernels *available_table(lamina_isa isa) {
     case LAMINA_ISA_AVX512: return has_avx512() ? &lamina_kernels_avx512 : NULL;
     case LAMINA_ISA_AVX512_VBMI2: return has_avx512_vbmi2() ? &lamina_kernels_avx512_vbmi2 : NULL;
 #elif defined(__aarch64__)
-    case LAMINA_ISA_NEON: return &lamina_kernels_neon;
+    case LAMINA_ISA_NEON: return has_dotprod() ? &lamina_kernels_neon_dotprod : &lamina_kernels_neon;
 #endif
     default: return NULL;
     }

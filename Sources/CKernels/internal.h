@@ -13,6 +13,7 @@ extern const lamina_kernels lamina_kernels_avx2;
 extern const lamina_kernels lamina_kernels_avx512;
 extern const lamina_kernels lamina_kernels_avx512_vbmi2;
 extern const lamina_kernels lamina_kernels_neon;
+extern const lamina_kernels lamina_kernels_neon_dotprod;
 
 // Kernel headers are compiled once into each instruction set's file; the compiler must fold their constant arguments
 // (weight type, tile size), which it only does for functions it inlines.

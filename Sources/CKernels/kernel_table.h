@@ -1,6 +1,6 @@
 // Last include of an instruction set's file: all kernels compiled for it, and their table.
-// Needs the definitions listed in panel_product.h, panel_layout.h, kv_layout.h, attention.h, tier_decode.h and
-// tier_encode.h, and
+// Needs the definitions listed in panel_product.h, panel_layout.h, kv_layout.h, attention.h, tier_decode.h,
+// tier_encode.h, quantized_product.h and quantized_dequantize.h, and
 //   KERNEL_TABLE, KERNEL_ISA        name of the table and its lamina_isa
 #ifndef LAMINA_KERNEL_TABLE_H
 #define LAMINA_KERNEL_TABLE_H
@@ -15,7 +15,11 @@
 #include "panel_product.h"
 #include "panel_rows.h"
 #include "planes.h"
-#include "reference.h"
+#include "quantize_blocks.h"
+#include "quantize_panels.h"
+#include "quantized_activations.h"
+#include "quantized_dequantize.h"
+#include "quantized_product.h"
 #include "tier_encode.h"
 #include "tier_product.h"
 
@@ -49,13 +53,15 @@ const lamina_kernels KERNEL_TABLE = {
     .store_key = store_key,
     .store_value = store_value,
     .attend = attend,
-    .quantize_activations = lamina_reference_quantize_activations,
-    .multiply_quantized = {lamina_reference_multiply_quantized_row8, lamina_reference_multiply_quantized_q8,
-                           lamina_reference_multiply_quantized_q4},
-    .dequantize_panel = {lamina_reference_dequantize_panel_row8, lamina_reference_dequantize_panel_q8,
-                         lamina_reference_dequantize_panel_q4, lamina_reference_dequantize_panel_nf4,
-                         lamina_reference_dequantize_panel_nf4_double,
-                         lamina_reference_dequantize_panel_int8_dynamic},
+    .quantize_activations = quantize_activations,
+    .multiply_quantized = {multiply_quantized_row8, multiply_quantized_q8, multiply_quantized_q4},
+    .dequantize_panel = {dequantize_panel_row8, dequantize_panel_q8, dequantize_panel_q4, dequantize_panel_nf4,
+                         dequantize_panel_nf4_double, dequantize_panel_int8_dynamic},
+    .row_statistics = row_statistics,
+    .flat_maxima = flat_maxima,
+    .quantize_panel = {quantize_panel_row8, quantize_panel_q8, quantize_panel_q4, quantize_panel_nf4,
+                       quantize_panel_nf4_double, quantize_panel_int8_dynamic},
+    .add_panel_errors = add_panel_errors,
 };
 
 #endif

@@ -113,6 +113,7 @@ static void transpose_block(const uint8_t *source, size_t source_stride, uint8_t
     }
 }
 
+#include "quantized_avx2.h"
 #include "tier_avx2.h"
 
 #define KERNEL_TABLE lamina_kernels_avx2

@@ -17,6 +17,7 @@
 
 #include "vectors_avx512.h"
 
+#include "quantized_avx512_maddubs.h"
 #include "tier_avx2.h"
 
 #define KERNEL_TABLE lamina_kernels_avx512

@@ -19,6 +19,7 @@
 
 #include "vectors_avx512.h"
 
+#include "quantized_avx512_vnni.h"
 #include "tier_avx512_vbmi2.h"
 
 #define KERNEL_TABLE lamina_kernels_avx512_vbmi2

@@ -68,6 +68,7 @@ static void transpose_block(const uint8_t *source, size_t source_stride, uint8_t
     }
 }
 
+#include "quantized_portable.h"
 #include "tier_portable.h"
 
 #define KERNEL_TABLE lamina_kernels_portable

@@ -69,3 +69,14 @@ public func formattedDuration(_ seconds: Double) -> String {
     if whole < 3600 { return "\(whole / 60) min \(padded(whole % 60)) s" }
     return "\(whole / 3600) h \(padded(whole % 3600 / 60)) min"
 }
+
+/// Seconds for people, with milliseconds where seconds say nothing.
+public func formattedTime(_ seconds: Double) -> String {
+    seconds > 0 && seconds < 0.95
+        ? "\(formatted(1000 * seconds, decimals: seconds < 0.01 ? 1 : 0)) ms" : formattedDuration(seconds)
+}
+
+extension JSONValue {
+    /// Null for what is not known.
+    public init(optional value: Double?) { self = value.map { JSONValue($0) } ?? .null }
+}

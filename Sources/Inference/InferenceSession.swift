@@ -7,13 +7,13 @@ import TensorCore
 /// Used from one thread. The same tokens of a sequence give the same logits to the bit, whatever the options, the
 /// instruction set, the other sequences, and the way the tokens are divided into passes.
 public final class InferenceSession {
-    private let model: StoredModel
-    private let setup: SessionSetup
+    let model: StoredModel
+    let setup: SessionSetup
     private let prefetcher: Prefetcher
-    private let runner: PassRunner
+    let runner: PassRunner
     private let lookup: EmbeddingLookup
-    private let cache: KeyValueCache
-    private let scores: HeadScores?
+    let cache: KeyValueCache
+    let angles: RopeAngles
     /// Positions there are and positions there is room for, per sequence.
     private var positions: [Int]
     private let capacities: [Int]
@@ -50,20 +50,21 @@ public final class InferenceSession {
         capacities = sequences.map(\.positions)
         positions = [Int](repeating: 0, count: sequences.count)
         logitsRows = [Int](repeating: 0, count: sequences.count)
-        scores =
-            session.workload.isScoring
-            ? try HeadScores(vocabulary: config.vocabularySize, columns: memory.columns) : nil
         let vectors = try ResidentVectors(plan, kernels: kernels)
         let activations = try Activations(widths: plan.widths, columns: memory.columns)
         let codes = try ActivationCodes(widths: plan.widths, buffers: plan.codedBuffers, columns: memory.columns)
-        cache = try KeyValueCache(
-            plan.keyValues, sequences: sequences, type: session.options.keyValueType, kernels: kernels)
-        let angles = try RopeAngles(
-            config.ropes,
-            sequences.map { sequence in
-                config.ropes.map { Rope($0, promptLength: session.workload.ropeLength(sequence)) }
-            },
-            columns: memory.columns)
+        angles = try RopeAngles(config.ropes, columns: memory.columns)
+        if let demands = session.workload.evaluation {
+            cache = try KeyValueCache(
+                plan.keyValues,
+                byteCount: try KeyValueCache.byteCount(
+                    plan.keyValues, demands, columns: memory.columns, type: session.options.keyValueType),
+                type: session.options.keyValueType, kernels: kernels)
+        } else {
+            cache = try KeyValueCache(
+                plan.keyValues, sequences: sequences, type: session.options.keyValueType, kernels: kernels)
+            angles.assign(lengths: sequences.map(session.workload.ropeLength))
+        }
         let workers = try InferenceSession.workers(setup)
         prefetcher = try setup.prefetcher()
         do throws(LaminaError) {
@@ -82,7 +83,7 @@ public final class InferenceSession {
                 cache: cache)
             runner = try PassRunner(
                 plan, work, config, kernels: kernels, steps: steps, workers: workers, products: products,
-                logitsRows: sequences.count, prefetcher: prefetcher)
+                logitsRows: session.workload.logitsRows, prefetcher: prefetcher)
         } catch {
             prefetcher.stop()
             throw error
@@ -102,7 +103,7 @@ public final class InferenceSession {
                     decodedBytes: session.stream.scratchBytes(keepsDecoded: setup.decoded != nil),
                     scores: session.stream.scoreRows(session.workload),
                     rowFloats: session.stream.rowFloats,
-                    panelColumns: session.workload.isScoring || session.stream.panelBytesPerColumn > 0
+                    panelColumns: session.workload.evaluation != nil || session.stream.panelBytesPerColumn > 0
                         ? session.memory.columns : 0, kernels: session.kernels))
         }
         return workers
@@ -174,57 +175,18 @@ public final class InferenceSession {
                 start: runner.logits(row: logitsRows[sequence]), count: model.config.vocabularySize))
     }
 
-    /// What `score` finds.
-    public struct Scores: Sendable {
-        /// log p(token i + 1 | tokens up to i), one fewer than tokens.
-        public var logProbabilities: [Double] = []
-        /// One per layer, empty unless asked for.
-        public var probes: [LayerProbe] = []
-    }
-
-    /// Takes all tokens and returns the log-probability of each but the first; the logits of the last position are
-    /// there afterwards. `nil` if `shouldStop` ended it. Throws as `feed`.
-    public func score(
-        _ tokens: [Int], probes wantsProbes: Bool = false, shouldStop: () -> Bool = { false }
-    ) throws(LaminaError) -> Scores? {
-        guard let scores else { throw LaminaError(.unexpected, "", "the session was not made for scoring") }
-        try check(Feed(sequence: 0, tokens: tokens))
-        var result = Scores()
-        if wantsProbes { result.probes = [LayerProbe](repeating: LayerProbe(), count: model.config.layerCount) }
-        var next = 0
-        while next < tokens.count {
-            let end = min(next + setup.session.memory.columns, tokens.count)
-            for column in 0..<(end - next) {
-                scores.targets[column] = next + column + 1 < tokens.count ? tokens[next + column + 1] : -1
-            }
-            let layerEnd: (Int) -> Void = { layer in
-                guard wantsProbes else { return }
-                for column in 0..<(end - next) {
-                    let residual = self.runner.activations.column(StreamPlan.residual, column)
-                    result.probes[layer].add(
-                        UnsafeBufferPointer(start: residual, count: self.model.config.hiddenSize))
-                }
-            }
-            let finished = try run(
-                Array(tokens[next..<end]), (next..<end).map { PassRunner.Column(sequence: 0, position: $0) },
-                head: .scores(scores, keepsLast: end == tokens.count), shouldStop: shouldStop, layerEnd: layerEnd)
-            guard finished else { return nil }
-            for column in 0..<(end - next) where scores.targets[column] >= 0 {
-                result.logProbabilities.append(scores.logProbability(column: column))
-            }
-            next = end
-        }
-        positions[0] = tokens.count
-        return result
-    }
-
-    private func check(_ feed: Feed) throws(LaminaError) {
-        guard !feed.tokens.isEmpty else { throw LaminaError(.usage, "", "there are no tokens to start from") }
-        for token in feed.tokens where !(0..<model.config.vocabularySize).contains(token) {
+    /// Throws `.usage` for no tokens, and for those that the model does not know.
+    func check(tokens: [Int]) throws(LaminaError) {
+        guard !tokens.isEmpty else { throw LaminaError(.usage, "", "there are no tokens to start from") }
+        for token in tokens where !(0..<model.config.vocabularySize).contains(token) {
             throw LaminaError(
                 .usage, "", "token id out of range", expected: "0 to \(model.config.vocabularySize - 1)",
                 found: "\(token)")
         }
+    }
+
+    private func check(_ feed: Feed) throws(LaminaError) {
+        try check(tokens: feed.tokens)
         guard positions.indices.contains(feed.sequence) else {
             throw LaminaError(.unexpected, "", "the session has no sequence \(feed.sequence)")
         }
@@ -236,7 +198,8 @@ public final class InferenceSession {
         }
     }
 
-    private func run(
+    /// One pass; false if `shouldStop` ended it.
+    func run(
         _ tokens: [Int], _ columns: [PassRunner.Column], head: PassRunner.HeadUse?, shouldStop: () -> Bool,
         layerEnd: ((Int) -> Void)? = nil
     ) throws(LaminaError) -> Bool {

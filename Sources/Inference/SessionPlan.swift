@@ -1,3 +1,4 @@
+import CKernels
 import CSystem
 import LayerStore
 import TensorCore
@@ -13,6 +14,8 @@ public struct SessionPlan {
     let used: Int
     let budget: Int
     let memory: MemoryPlan
+    /// How an evaluation is divided; `nil` for other workloads.
+    let evaluation: EvaluationDivision?
     let requests: RequestPlan
     /// Which requests are read in every pass, or, of experts, may be read again.
     let isStreamed: [Bool]
@@ -59,8 +62,10 @@ public struct SessionPlan {
         self.stream = stream
         self.used = used
         budget = options.memoryBytes ?? MemoryPlan.defaultBudget(used: used)
-        memory = try MemoryPlan(
-            SessionPlan.demand(stream, model.config, workload, options, kernels: kernels, used: used), budget: budget)
+        let memory = try SessionPlan.memory(
+            stream, model.config, workload, options, kernels: kernels, used: used, budget: budget)
+        self.memory = memory
+        evaluation = workload.evaluation.map { EvaluationDivision($0, columns: memory.columns) }
         requests = RequestPlan(stream, targetBytes: memory.requestBytes)
         let (offsets, byteCount) = Residents.choose(
             requests.residableSizes, budget: memory.keepsDecoded ? 0 : memory.residentBytes)
@@ -105,24 +110,53 @@ public struct SessionPlan {
         }
     }
 
+    private static func memory(
+        _ plan: StreamPlan, _ config: ModelConfig, _ workload: Workload, _ options: SessionOptions,
+        kernels: KernelTable, used: Int, budget: Int
+    ) throws(LaminaError) -> MemoryPlan {
+        func memory(cacheBytes: Int) throws(LaminaError) -> MemoryPlan {
+            try MemoryPlan(
+                demand(plan, config, workload, options, kernels: kernels, used: used, cacheBytes: cacheBytes),
+                budget: budget)
+        }
+        guard let demands = workload.evaluation else {
+            return try memory(
+                cacheBytes: try KeyValueCache.byteCount(
+                    plan.keyValues, sequences: workload.sequences, type: options.keyValueType))
+        }
+        // What a pass needs goes by its columns; one block more, since a sequence may fill a part of its last one.
+        let block = Int(LAMINA_KV_BLOCK) * KeyValueCache.bytesPerColumn(plan.keyValues, type: options.keyValueType)
+        let wide = try memory(cacheBytes: block)
+        guard let longest = demands.max(by: { $0.tokens < $1.tokens }), longest.tokens > wide.columns else {
+            return wide
+        }
+        // Sequences that take several passes keep all layers' keys and values: fewer columns are left.
+        let sequence = SequenceDemand(promptTokens: longest.tokens, newTokens: 0)
+        return try memory(
+            cacheBytes: try KeyValueCache.byteCount(
+                plan.keyValues, sequences: [sequence], type: options.keyValueType))
+    }
+
+    /// `cacheBytes` are those for keys and values that do not depend on the columns of a pass.
     private static func demand(
         _ plan: StreamPlan, _ config: ModelConfig, _ workload: Workload, _ options: SessionOptions,
-        kernels: KernelTable, used: Int
+        kernels: KernelTable, used: Int, cacheBytes: Int
     ) throws(LaminaError) -> MemoryPlan.Demand {
-        let sequences = workload.sequences
-        let cacheBytes = try KeyValueCache.byteCount(
-            plan.keyValues, sequences: sequences, type: options.keyValueType)
         let isDecodedFaster = plan.isDecodedFaster(kernels)
         let worker = Worker.memoryBytes(
             decodedBytes: plan.scratchBytes(keepsDecoded: isDecodedFaster), scores: plan.scoreRows(workload),
             rowFloats: plan.rowFloats)
-        let floats = [plan.vectorFloats, Checked.product([sequences.count, PassRunner.logitsStride(config)])]
+        let floats = [
+            plan.vectorFloats, Checked.product([workload.logitsRows, PassRunner.logitsStride(config)]),
+        ]
         var perColumn =
             Activations.bytesPerColumn(widths: plan.widths)
-            + ActivationCodes.bytesPerColumn(widths: plan.widths, buffers: plan.codedBuffers) + RopeAngles.bytesPerColumn(config.ropes)
+            + ActivationCodes.bytesPerColumn(widths: plan.widths, buffers: plan.codedBuffers)
+            + RopeAngles.bytesPerColumn(config.ropes)
             + Router.bytesPerColumn(plan) + plan.panelBytesPerColumn * options.threads
-        if workload.isScoring {
+        if workload.evaluation != nil {
             perColumn += HeadScores.bytesPerColumn(vocabulary: config.vocabularySize)
+            perColumn += KeyValueCache.bytesPerColumn(plan.keyValues, type: options.keyValueType)
             if plan.panelBytesPerColumn == 0 { perColumn += Worker.panelBytesPerColumn * options.threads }
         }
         guard let vectors = floats[0], let logits = floats[1], let floatBytes = Checked.product([vectors + logits, 4]),
@@ -133,7 +167,7 @@ public struct SessionPlan {
         let requests = RequestPlan(plan, targetBytes: RequestPlan.wantedBytes)
         return MemoryPlan.Demand(
             used: used, fixed: needed + EmbeddingLookup.memoryBytes(plan) + plan.bookkeepingBytes, perColumn: perColumn,
-            wantedColumns: max(1, workload.promptTokens), laterPasses: workload.laterSteps,
+            wantedColumns: max(1, workload.wantedColumns), laterPasses: workload.laterSteps,
             chunkBytes: plan.largestChunkBytes, passBytes: requests.denseByteCount,
             decodedPassBytes: plan.decodedBytesPerPass, expertCounts: requests.experts.counts,
             largestExpertBytes: requests.experts.largestByteCount, isDecodedFaster: isDecodedFaster,

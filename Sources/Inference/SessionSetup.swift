@@ -43,9 +43,7 @@ struct SessionSetup {
 
     private var schedule: [PassSchedule] {
         let (workload, memory) = (session.workload, session.memory)
-        if workload.isScoring {
-            return [PassSchedule(includesHead: true, count: dividedUp(workload.promptTokens, by: memory.columns))]
-        }
+        if let evaluation = session.evaluation { return evaluation.schedule }
         if workload.isChat { return [PassSchedule(includesHead: true, count: Int.max >> 1)] }
         let prompts = PassDivision(counts: workload.sequences.map(\.promptTokens), columns: memory.columns).schedule
         // As many as there may be: sequences that end early make it fewer.

@@ -2,10 +2,15 @@
 public enum Workload: Sendable {
     /// Sequences that advance together, each a prompt, then at most so many tokens.
     case generate([SequenceDemand])
-    /// Log-probabilities of a text of so many tokens.
-    case score(tokens: Int)
+    /// Sequences of which next-token distributions are wanted: each is taken once, in order.
+    case evaluate([EvaluationDemand])
     /// One sequence of at most so many positions that takes turns: prompts of any length, tokens one by one, steps back.
     case chat(positions: Int)
+
+    /// Log-probabilities of a text of so many tokens.
+    public static func score(tokens: Int) -> Workload {
+        .evaluate([EvaluationDemand(tokens: tokens, wanted: 0..<tokens)])
+    }
 
     /// One prompt, then at most so many tokens.
     public static func generate(promptTokens: Int, newTokens: Int) -> Workload {
@@ -28,6 +33,19 @@ public struct SequenceDemand: Sendable, Equatable {
     public var positions: Int { promptTokens + max(0, newTokens - 1) }
 }
 
+/// A sequence of an evaluation.
+public struct EvaluationDemand: Sendable, Equatable {
+    /// Tokens that the model takes.
+    public var tokens: Int
+    /// Positions whose next-token distributions are wanted.
+    public var wanted: Range<Int>
+
+    public init(tokens: Int, wanted: Range<Int>) {
+        self.tokens = tokens
+        self.wanted = wanted
+    }
+}
+
 /// Tokens to append to one sequence of a session.
 public struct Feed: Sendable, Equatable {
     /// Which of the workload's sequences.
@@ -44,7 +62,7 @@ extension Workload {
     var sequences: [SequenceDemand] {
         switch self {
         case .generate(let sequences): sequences
-        case .score(let tokens): [SequenceDemand(promptTokens: tokens, newTokens: 0)]
+        case .evaluate(let demands): demands.map { SequenceDemand(promptTokens: $0.tokens, newTokens: 0) }
         case .chat(let positions):
             // What comes in one piece is not known: memory is divided for prompts of half the context, or a full pass.
             [
@@ -59,7 +77,11 @@ extension Workload {
         min(MemoryPlan.mostColumns, max(1, positions / 2))
     }
 
-    var isScoring: Bool { if case .score = self { true } else { false } }
+    /// The sequences of an evaluation, `nil` for what is not one.
+    var evaluation: [EvaluationDemand]? { if case .evaluate(let demands) = self { demands } else { nil } }
+
+    /// Rows of logits that are kept for callers: one per sequence that goes on from them.
+    var logitsRows: Int { evaluation == nil ? sequences.count : 1 }
 
     /// Whether passes come as they come, so that none may leave the head out: what is read ahead is settled before.
     var isChat: Bool { if case .chat = self { true } else { false } }
@@ -70,6 +92,9 @@ extension Workload {
 
     /// Tokens known at the start, of all sequences.
     var promptTokens: Int { sequences.reduce(0) { $0 + $1.promptTokens } }
+
+    /// Columns that passes could fill with these.
+    var wantedColumns: Int { evaluation.map(EvaluationDivision.columns) ?? promptTokens }
 
     /// Steps after the prompts.
     var laterSteps: Int { sequences.reduce(0) { max($0, $1.newTokens - 1) } }
@@ -106,16 +131,5 @@ struct PassDivision: Sendable, Equatable {
     }
 
     /// What the passes read: those in which no feed ends leave the head out.
-    var schedule: [PassSchedule] {
-        var schedule: [PassSchedule] = []
-        for pass in passes {
-            let includesHead = pass.contains(where: \.isEnd)
-            if schedule.last?.includesHead == includesHead {
-                schedule[schedule.count - 1].count += 1
-            } else {
-                schedule.append(PassSchedule(includesHead: includesHead, count: 1))
-            }
-        }
-        return schedule
-    }
+    var schedule: [PassSchedule] { PassSchedule.joined(passes.map { $0.contains(where: \.isEnd) }) }
 }

@@ -138,7 +138,10 @@ public struct ManifestReader: Sendable {
         guard isLossy || object["quantization"] != nil else { return nil }
         guard isLossy, let entry = object["quantization"]?.object, let error = entry["relative_error"]?.double,
             error.isFinite, error >= 0
-        else { throw failure("quantization", "an object with a relative error, for quantized tensors only", object["quantization"]) }
+        else {
+            throw failure(
+                "quantization", "an object with a relative error, for quantized tensors only", object["quantization"])
+        }
         return Manifest.Quantization(relativeError: error, step: entry["step"]?.double)
     }
 }

@@ -3,6 +3,7 @@ import CSystem
 import CommandLineSupport
 import Inference
 import LayerStore
+import ModelCommandSupport
 import TensorCore
 
 /// Continues many prompts together.

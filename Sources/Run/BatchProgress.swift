@@ -3,24 +3,17 @@ import CommandLineSupport
 
 /// A line on a terminal about how far a batch is, and how long the rest can take; nothing elsewhere or when quiet.
 struct BatchProgress: GenerationObserver {
-    private let isShown: Bool
-    /// Layers of all passes over the prompts, and those that are done.
-    private let promptLayers: Int
-    private var finishedLayers = 0
-    private let started = lamina_monotonic_seconds()
-    private var lastDrawn = 0.0
+    /// How far the passes over the prompts are.
+    private var prompts: StepProgress
+    private var line: StatusLine
 
+    /// `promptLayers` are the layers of all passes over the prompts.
     init(promptLayers: Int, isQuiet: Bool) {
-        self.promptLayers = promptLayers
-        isShown = !isQuiet && Console.isInteractive
+        prompts = StepProgress(label: "batch: prompts", steps: promptLayers, isQuiet: isQuiet)
+        line = StatusLine(isQuiet: isQuiet)
     }
 
-    mutating func finishedPromptLayer() {
-        finishedLayers += 1
-        let elapsed = lamina_monotonic_seconds() - started
-        let left = elapsed * Double(promptLayers - finishedLayers) / Double(finishedLayers)
-        draw("batch: prompts \(100 * finishedLayers / max(1, promptLayers)) %  \(formattedDuration(left)) left")
-    }
+    mutating func finishedPromptLayer() { prompts.finishedStep() }
 
     mutating func finishedStep(_ sequences: [SequenceGeneration], _ report: GenerationReport) {
         let done = sequences.reduce(0) { $0 + $1.ids.count }
@@ -33,18 +26,9 @@ struct BatchProgress: GenerationObserver {
             line += "  \(formatted(report.tokensPerSecond, decimals: 1)) tok/s  "
             line += "at most \(formattedDuration(each * Double(steps))) left"
         }
-        draw(line)
-    }
-
-    private mutating func draw(_ line: String) {
-        // Ten times a second is enough for the eye.
-        guard isShown, lamina_monotonic_seconds() - lastDrawn > 0.1 else { return }
-        lastDrawn = lamina_monotonic_seconds()
-        Console.note("\r\u{1B}[K" + String(line.prefix(max(20, Console.columns - 1))))
+        self.line.draw(line)
     }
 
     /// Removes the line, so that what follows stands on its own.
-    func clear() {
-        if isShown { Console.note("\r\u{1B}[K") }
-    }
+    func clear() { line.clear() }
 }

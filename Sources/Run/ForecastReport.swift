@@ -1,5 +1,6 @@
 import CommandLineSupport
 import Inference
+import ModelCommandSupport
 import TensorCore
 
 /// What a run is expected to cost, told before it, and beside what it did cost, after it.
@@ -106,21 +107,4 @@ struct ForecastReport {
             "error_at_achieved_rate": JSONValue(optional: error(corrected(report), report)),
         ]
     }
-}
-
-extension JSONValue {
-    /// Null for what is not known.
-    init(optional value: Double?) { self = value.map { JSONValue($0) } ?? .null }
-}
-
-/// Seconds for people, with milliseconds where seconds say nothing.
-func formattedTime(_ seconds: Double) -> String {
-    seconds > 0 && seconds < 0.95
-        ? "\(formatted(1000 * seconds, decimals: seconds < 0.01 ? 1 : 0)) ms" : formattedDuration(seconds)
-}
-
-/// What disk and processors take, as far as it is known: `disk 2.1 s, compute 0.4 s`.
-func formattedParts(_ time: Forecast.Time) -> String {
-    let parts = [("disk", time.disk), ("compute", time.compute)]
-    return parts.map { "\($0) \($1.map(formattedTime) ?? "not measured")" }.joined(separator: ", ")
 }

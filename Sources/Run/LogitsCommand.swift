@@ -3,6 +3,7 @@ import CSystem
 import CommandLineSupport
 import Inference
 import LayerStore
+import ModelCommandSupport
 import TensorCore
 
 /// Prints what the model says about a sequence of tokens, to compare it with another implementation.

@@ -1,5 +1,6 @@
 import Inference
 import LayerStore
+import ModelCommandSupport
 import TensorCore
 import Text
 
@@ -11,10 +12,7 @@ struct ModelText {
 
     /// `nil` if the store has no tokenizer. Throws `.malformed`, `.damaged` or `.io`.
     init?(_ store: Store) throws(LaminaError) {
-        let loaded = try Tokenizer(folder: store.location(of: "side")) { (name) throws(LaminaError) in
-            try store.sideFile(name, limit: Tokenizer.maximumFileBytes)
-        }
-        guard let loaded else { return nil }
+        guard let loaded = try Tokenizer(store) else { return nil }
         self.store = store
         tokenizer = loaded
         chat = try ChatTemplateSource(folder: store.location(of: "side")) { (name, limit) throws(LaminaError) in

@@ -3,6 +3,7 @@ import CKernels
 import CommandLineSupport
 import Inference
 import LayerStore
+import ModelCommandSupport
 import TensorCore
 
 /// Tells what running a model will cost.

@@ -1,5 +1,6 @@
 import CommandLineSupport
 import Inference
+import ModelCommandSupport
 import TensorCore
 
 /// What `plan` found, for people and for programs.

@@ -1,4 +1,5 @@
 import Inference
+import ModelCommandSupport
 import TensorCore
 import Text
 
@@ -39,12 +40,6 @@ struct PromptEncoder {
 
     private func known(_ ids: [Int]) throws(LaminaError) -> [Int] {
         guard !ids.isEmpty else { throw PromptEncoder.empty }
-        for id in ids where id >= model.config.vocabularySize {
-            throw LaminaError(
-                .malformed, model.store.location(of: "side"),
-                "the tokenizer knows ids the model does not",
-                expected: "ids below \(model.config.vocabularySize)", found: "\(id)")
-        }
-        return ids
+        return try model.known(ids)
     }
 }

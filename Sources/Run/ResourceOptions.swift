@@ -2,19 +2,12 @@ import ArgumentParser
 import CSystem
 import CommandLineSupport
 import Inference
+import ModelCommandSupport
 import TensorCore
 
-/// Threads, memory and context: what changes speed, and, but for the type of keys and values and of quantized products,
-/// never results.
+/// The machine's resources and the context: what changes speed, and, but for the type of keys and values, never results.
 struct ResourceOptions: ParsableArguments {
-    @Option(name: [.short, .long], help: "Threads that compute. Default: all processors.")
-    var threads: Int?
-
-    @Option(
-        help: ArgumentHelp(
-            "Memory the process may take, such as 2GiB or 512MiB. Default: what is available, also to the cgroup, less an eighth.",
-            valueName: "size"))
-    var memory: ByteSize?
+    @OptionGroup var machine: MachineOptions
 
     @Option(
         name: [.customShort("c"), .customLong("ctx")],
@@ -23,41 +16,15 @@ struct ResourceOptions: ParsableArguments {
             valueName: "n"))
     var context: Int?
 
-    @Option(
-        name: .customLong("io"),
-        help: ArgumentHelp(
-            "How to read: auto, uring-registered, uring, pread (past the page cache) or buffered. Default: auto, the first of these that works.",
-            valueName: "mode"))
-    var readMode = ReadModeChoice(mode: nil)
-
-    @Option(
-        name: .customLong("io-depth"),
-        help: ArgumentHelp("Requests in flight, 1 to 32. Default: found by a short probe.", valueName: "n"))
-    var readDepth: Int?
-
-    @Option(
-        name: .customLong("kv-type"),
-        help: ArgumentHelp(
-            "How keys and values are kept: f32, f16, bf16 or q8 (a quarter of f32); all but f32 round them.",
-            valueName: "type"))
-    var keyValueType = KeyValueType.f32
-
-    @Option(
-        help: ArgumentHelp(
-            "How quantized weights are multiplied: int8 (q8, q4, int8-row and ecq with 8-bit activations; faster) or f32 (all exactly). Other weights are always f32.",
-            valueName: "mode"))
-    var compute = ComputeMode.int8
-
     func validate() throws {
-        if let readDepth, !(1...32).contains(readDepth) {
-            throw ValidationError("--io-depth must be between 1 and 32, not \(readDepth)")
-        }
-        try checkThreads(threads)
         if let context, context < 1 { throw ValidationError("--ctx must be at least 1, not \(context)") }
     }
 
     /// Threads asked for, or one per processor.
-    var threadCount: Int { threads ?? min(1024, max(1, Int(lamina_processor_count()))) }
+    var threadCount: Int { machine.threadCount }
+
+    /// What a session is told.
+    var session: SessionOptions { machine.session }
 
     /// Positions for `wanted` tokens in `model`. Throws `.usage` for a context the model was not made for.
     func positions(_ wanted: Int, model: StoredModel) throws(LaminaError) -> Int {
@@ -84,36 +51,6 @@ struct ResourceOptions: ParsableArguments {
         }
         return min(maxTokens, positions - promptTokens + 1)
     }
-
-    /// What a session is told.
-    var session: SessionOptions {
-        SessionOptions(
-            threads: threadCount, memoryBytes: memory?.bytes, readMode: readMode.mode, readDepth: readDepth,
-            keyValueType: keyValueType, compute: compute)
-    }
-}
-
-extension KeyValueType: ExpressibleByArgument {}
-extension ComputeMode: ExpressibleByArgument {}
-
-/// `--io`: a way to read, or the best one that works.
-struct ReadModeChoice: ExpressibleByArgument {
-    /// `nil` for the best.
-    var mode: ReadMode?
-
-    init(mode: ReadMode?) { self.mode = mode }
-
-    init?(argument: String) {
-        guard argument != "auto" else {
-            mode = nil
-            return
-        }
-        guard let mode = ReadMode(rawValue: argument) else { return nil }
-        self.mode = mode
-    }
-
-    var defaultValueDescription: String { mode?.rawValue ?? "auto" }
-    static var allValueStrings: [String] { ["auto"] + ReadMode.allCases.map(\.rawValue) }
 }
 
 /// Token ids on a command line: `1,2,3`.

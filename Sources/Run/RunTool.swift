@@ -22,6 +22,7 @@ struct RunTool: ParsableCommand {
               lamina-run chat smollm2.lamina
               lamina-run plan llama.lamina --memory 4GiB
               lamina-run batch llama.lamina --input prompts.jsonl --output answers.jsonl
+              lamina-run perplexity smollm2.lamina
               lamina-run logits smollm2.lamina --ids 504,2849 --json
 
             \(exitCodeHelp)
@@ -29,8 +30,7 @@ struct RunTool: ParsableCommand {
         version: versionText(tool: "lamina-run", libraries: [("pcre2", patternLibraryVersion)]),
         subcommands: [
             GenerateCommand.self, ChatCommand.self, BatchCommand.self, PlanCommand.self, LogitsCommand.self,
-            TokenizeCommand.self,
-            DetokenizeCommand.self, RenderCommand.self,
+            PerplexityCommand.self, TokenizeCommand.self, DetokenizeCommand.self, RenderCommand.self,
         ],
         defaultSubcommand: GenerateCommand.self)
 }

@@ -92,6 +92,9 @@ public struct Tokenizer: Sendable {
         }
     }
 
+    /// The ids that come before a text where special tokens are asked for, such as a beginning-of-sequence token.
+    public var beginning: [Int] { pipeline.postProcessor.prefix }
+
     /// The highest id + 1. A model's embedding may have more rows, never fewer.
     public var vocabularySize: Int { pipeline.vocabulary.size }
 

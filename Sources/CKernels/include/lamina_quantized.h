@@ -60,6 +60,7 @@ size_t lamina_quantized_entries(lamina_scheme scheme, size_t columns);
 size_t lamina_quantized_panel_bytes(lamina_scheme scheme, size_t columns);
 // Bytes of a slot of `panels` panels, a multiple of 64.
 size_t lamina_quantized_slot_bytes(lamina_scheme scheme, size_t columns, size_t panels);
+
 // One panel of a slot.
 typedef struct lamina_quantized_panel {
     const void *bytes;  // as the scheme says

@@ -49,7 +49,9 @@ final class ActivationCodes: @unchecked Sendable {
 
     private func places(
         _ buffer: Int
-    ) -> (codes: UnsafeMutablePointer<Int8>, scales: UnsafeMutablePointer<Float>, corrections: UnsafeMutablePointer<Int32>) {
+    ) -> (
+        codes: UnsafeMutablePointer<Int8>, scales: UnsafeMutablePointer<Float>, corrections: UnsafeMutablePointer<Int32>
+    ) {
         (
             codes.start.assumingMemoryBound(to: Int8.self) + codeOffsets[buffer],
             scales.start + blockOffsets[buffer],

@@ -12,8 +12,8 @@ final class ChunkProducts: @unchecked Sendable {
     enum HeadTarget {
         /// Logits (columns, stride) of that many columns.
         case logits(UnsafeMutablePointer<Float>, stride: Int)
-        /// Scores of all columns; the last column's logits are kept where there is a place for them.
-        case scores(HeadScores, lastLogits: UnsafeMutablePointer<Float>?)
+        /// Scores of all columns; the last column's logits are kept.
+        case scores(HeadScores, lastLogits: UnsafeMutablePointer<Float>)
     }
 
     let plan: StreamPlan
@@ -302,7 +302,6 @@ final class ChunkProducts: @unchecked Sendable {
         makeLogits(panel, number: number)
         guard case .scores(let scores, let lastLogits) = headTarget else { return }
         scores.reduce(panel: number, rows: panel.rows, logits: worker.panel.start, columns: columns)
-        guard let lastLogits else { return }
         let last = worker.panel.start + (columns - 1) * 64
         for row in 0..<panel.rows { lastLogits[number * 64 + row] = last[row] }
     }

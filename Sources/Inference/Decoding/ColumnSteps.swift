@@ -124,7 +124,9 @@ extension ActivationFunction {
 /// Cosines and sines of the positions in a pass, for every rope of the model.
 final class RopeAngles: @unchecked Sendable {
     // Sendable: filled by one thread before a pass, then only read.
-    private let ropes: [[Rope]]
+    private let settings: [RopeSettings]
+    /// Those of every sequence.
+    private var ropes: [[Rope]] = []
     /// Per rope: where its angles begin in a column, and how many values they rotate.
     private let offsets: [Int]
     private let rotated: [Int]
@@ -132,9 +134,9 @@ final class RopeAngles: @unchecked Sendable {
     /// (columns, ropes, cosines then sines).
     private let buffer: FloatBuffer
 
-    /// `ropes` has those of every sequence, in the order of `settings`. Throws `.limit`.
-    init(_ settings: [RopeSettings], _ ropes: [[Rope]], columns: Int) throws(LaminaError) {
-        self.ropes = ropes
+    /// Room for `columns` columns. Throws `.limit`.
+    init(_ settings: [RopeSettings], columns: Int) throws(LaminaError) {
+        self.settings = settings
         rotated = settings.map(\.dimension)
         var next = 0
         offsets = rotated.map { count in
@@ -143,6 +145,12 @@ final class RopeAngles: @unchecked Sendable {
         }
         stride = next
         buffer = try FloatBuffer(count: columns * stride)
+    }
+
+    /// Says which sequences there are: those whose frequencies follow prompts of `lengths` tokens. Between two passes
+    /// only.
+    func assign(lengths: [Int]) {
+        ropes = lengths.map { length in settings.map { Rope($0, promptLength: length) } }
     }
 
     /// Bytes per column.

@@ -21,7 +21,8 @@ public enum KeyValueType: String, Sendable, CaseIterable {
 /// Keys and values of every sequence so far: of all positions, or, where a layer attends to a window, of the last ones in
 /// a ring. Latent attention keeps what its heads share.
 final class KeyValueCache: @unchecked Sendable {
-    // Sendable: a position of a head is stored by one worker, and read after a barrier; the kernels are constants.
+    // Sendable: a position of a head is stored by one worker, and read after a barrier; the kernels are constants; room
+    // is assigned between runs of the pool.
 
     /// What one layer of one sequence takes.
     struct Extent: Sendable {
@@ -35,23 +36,38 @@ final class KeyValueCache: @unchecked Sendable {
     private let kernels: KernelTable
     private let memory: UntouchedMemory
     /// Per sequence and layer.
-    private let extents: [[Extent]]
+    private var extents: [[Extent]] = []
 
     /// Room for the sequences. Throws `.limit`.
-    init(
+    convenience init(
         _ shapes: [KeyValueShape], sequences: [SequenceDemand], type: KeyValueType, kernels: KernelTable
+    ) throws(LaminaError) {
+        let byteCount = try KeyValueCache.byteCount(shapes, sequences: sequences, type: type)
+        try self.init(shapes, byteCount: byteCount, type: type, kernels: kernels)
+        assign(sequences, sharesRoom: false)
+    }
+
+    /// Room of `byteCount` bytes for sequences that are assigned to it. Throws `.limit`.
+    init(
+        _ shapes: [KeyValueShape], byteCount: Int, type: KeyValueType, kernels: KernelTable
     ) throws(LaminaError) {
         self.shapes = shapes
         self.type = type
         self.kernels = kernels
-        memory = try UntouchedMemory(
-            count: try KeyValueCache.byteCount(shapes, sequences: sequences, type: type))
+        memory = try UntouchedMemory(count: byteCount)
+    }
+
+    /// Gives the room to `sequences`, which replace others. With `sharesRoom` a sequence's layers have the same one: for
+    /// sequences that go through the model in one pass. Between two passes only.
+    func assign(_ sequences: [SequenceDemand], sharesRoom: Bool) {
         var next = 0
         extents = sequences.map { sequence in
-            shapes.map { shape in
+            let start = next
+            return shapes.map { shape in
                 let blocks = KeyValueCache.blocks(shape, sequence)
-                defer { next += blocks * shape.blockBytes(type) }
-                return Extent(start: next, blocks: blocks)
+                let bytes = blocks * shape.blockBytes(type)
+                defer { next = sharesRoom ? max(next, start + bytes) : next + bytes }
+                return Extent(start: sharesRoom ? start : next, blocks: blocks)
             }
         }
     }
@@ -84,6 +100,23 @@ final class KeyValueCache: @unchecked Sendable {
             }
         }
         return total
+    }
+
+    /// Bytes for the sweeps of an evaluation. Throws `.limit` if they cannot be addressed.
+    static func byteCount(
+        _ shapes: [KeyValueShape], _ demands: [EvaluationDemand], columns: Int, type: KeyValueType
+    ) throws(LaminaError) -> Int {
+        var most = bytesPerColumn(shapes, type: type) * capacity(columns)
+        for demand in demands where demand.tokens > columns {
+            let sequence = SequenceDemand(promptTokens: demand.tokens, newTokens: 0)
+            most = max(most, try byteCount(shapes, sequences: [sequence], type: type))
+        }
+        return most
+    }
+
+    /// Bytes of a position in the layer that takes most.
+    static func bytesPerColumn(_ shapes: [KeyValueShape], type: KeyValueType) -> Int {
+        dividedUp(shapes.reduce(0) { max($0, $1.blockBytes(type)) }, by: Int(LAMINA_KV_BLOCK))
     }
 
     /// One head's keys and values in a ring of blocks; no values where they are part of the keys.

@@ -17,8 +17,8 @@ final class PassRunner: @unchecked Sendable {
     enum HeadUse {
         /// Logits of the given columns, rising, to rows from `firstRow` on.
         case logits(columns: [Int], firstRow: Int)
-        /// Scores of all columns; `keepsLast` also keeps the last column's logits, in row 0.
-        case scores(HeadScores, keepsLast: Bool)
+        /// Scores of the given columns, rising, and the last one's logits, in row 0.
+        case scores(HeadScores, columns: [Int])
     }
 
     /// What the pool's tasks do.
@@ -119,19 +119,24 @@ final class PassRunner: @unchecked Sendable {
     private func run(_ head: HeadUse, _ stage: ProductStage) throws(LaminaError) {
         switch head {
         case .logits(let wanted, let firstRow):
-            // The wanted columns move to the front, in order: the head then reads one block of columns.
-            let width = plan.widths[StreamPlan.residual]
-            for (index, column) in wanted.enumerated() where index != column {
-                activations.column(StreamPlan.residual, index)
-                    .update(from: activations.column(StreamPlan.residual, column), count: width)
-            }
-            columns.removeLast(columns.count - wanted.count)
+            moveToFront(wanted)
             products.beginHead(.logits(logits(row: firstRow), stride: logitsStride), columns: wanted.count)
-        case .scores(let scores, let keepsLast):
-            products.beginHead(.scores(scores, lastLogits: keepsLast ? logits.start : nil), columns: columns.count)
+        case .scores(let scores, let wanted):
+            moveToFront(wanted)
+            products.beginHead(.scores(scores, lastLogits: logits.start), columns: wanted.count)
         }
         try runColumns(plan.final)
         try multiply(stage)
+    }
+
+    /// Keeps these columns of the residual stream, which rise, and no others: the head then reads one block of columns.
+    private func moveToFront(_ wanted: [Int]) {
+        let width = plan.widths[StreamPlan.residual]
+        for (index, column) in wanted.enumerated() where index != column {
+            activations.column(StreamPlan.residual, index)
+                .update(from: activations.column(StreamPlan.residual, column), count: width)
+        }
+        columns.removeLast(columns.count - wanted.count)
     }
 
     private func multiply(_ stage: ProductStage) throws(LaminaError) {

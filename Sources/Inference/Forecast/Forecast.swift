@@ -54,26 +54,34 @@ public struct Forecast: Sendable {
 
     let cost: PassCost
     let sequences: [SequenceDemand]
+    /// How an evaluation is divided; `nil` for other workloads.
+    private let evaluation: EvaluationDivision?
     /// `nil` if it was not measured.
     public var disk: DiskRate?
     public var compute: ComputeRates?
 
-    init(_ cost: PassCost, _ sequences: [SequenceDemand], disk: DiskRate?, compute: ComputeRates?) {
+    init(
+        _ cost: PassCost, _ sequences: [SequenceDemand], evaluation: EvaluationDivision? = nil, disk: DiskRate?,
+        compute: ComputeRates?
+    ) {
         self.cost = cost
         self.sequences = sequences
+        self.evaluation = evaluation
         self.disk = disk
         self.compute = compute
     }
 
     /// For a planned session. Without a rate the times that need it are not known.
     public init(_ session: SessionPlan, disk: DiskRate?, compute: ComputeRates?) {
-        self.init(PassCost(session), session.workload.sequences, disk: disk, compute: compute)
+        self.init(
+            PassCost(session), session.workload.sequences, evaluation: session.evaluation, disk: disk, compute: compute)
     }
 
     // MARK: What is done
 
-    /// The passes of the prompts.
+    /// The passes of the prompts, or of an evaluation.
     var promptPasses: [Pass] {
+        if let evaluation { return Forecast.passes(evaluation) }
         var hasHead = false
         let division = PassDivision(counts: sequences.map(\.promptTokens), columns: cost.columns)
         return division.passes.enumerated().map { index, parts in
@@ -83,6 +91,18 @@ public struct Forecast: Sendable {
                 columns: parts.reduce(0) { $0 + $1.tokens.count }, headColumns: ends,
                 attended: parts.reduce(0) { $0 + Forecast.attended($1.tokens) }, isFirstOfBody: index == 0,
                 isFirstOfHead: ends > 0 && !hasHead)
+        }
+    }
+
+    private static func passes(_ evaluation: EvaluationDivision) -> [Pass] {
+        var hasHead = false
+        return evaluation.passes.enumerated().map { index, parts in
+            let wanted = evaluation.wantedCount(parts)
+            defer { hasHead = hasHead || wanted > 0 }
+            return Pass(
+                columns: parts.reduce(0) { $0 + $1.tokens.count }, headColumns: wanted,
+                attended: parts.reduce(0) { $0 + attended($1.tokens) }, isFirstOfBody: index == 0,
+                isFirstOfHead: wanted > 0 && !hasHead)
         }
     }
 

@@ -23,7 +23,8 @@ extension SessionPlan {
             forecast.disk = try measureDisk(seconds: seconds)
         }
         if measuresCompute {
-            let widest = forecast.stepPasses.reduce(1) { max($0, $1.columns) }
+            let passes = workload.evaluation == nil ? forecast.stepPasses : forecast.promptPasses
+            let widest = passes.reduce(1) { max($0, $1.columns) }
             let wider = SessionPlan.measuredColumns.first { $0 >= widest } ?? widest
             forecast.compute = try measureCompute(
                 columns: SessionPlan.measuredColumns.filter { $0 <= wider }, alsoDecoded: false)
@@ -110,9 +111,14 @@ extension SessionPlan {
     public var requestBytes: Int { requests.slotBytes }
     public var columns: Int { memory.columns }
     public var threads: Int { options.threads }
-    /// Bytes of the keys and values of all positions.
+    /// Passes of an evaluation; 0 for other workloads.
+    public var evaluationPasses: Int { evaluation?.passes.count ?? 0 }
+    /// Bytes of the keys and values of all positions that are in memory at a time.
     public var keyValueBytes: Int {
-        (try? KeyValueCache.byteCount(
-            stream.keyValues, sequences: workload.sequences, type: options.keyValueType)) ?? 0
+        let (shapes, type) = (stream.keyValues, options.keyValueType)
+        if let demands = workload.evaluation {
+            return (try? KeyValueCache.byteCount(shapes, demands, columns: columns, type: type)) ?? 0
+        }
+        return (try? KeyValueCache.byteCount(shapes, sequences: workload.sequences, type: type)) ?? 0
     }
 }

@@ -19,3 +19,18 @@ struct PassSchedule: Sendable, Equatable {
     var includesHead: Bool
     var count: Int
 }
+
+extension PassSchedule {
+    /// Passes one after the other, of each whether it includes the head; equal neighbours are joined.
+    static func joined(_ passes: some Sequence<Bool>) -> [PassSchedule] {
+        var schedule: [PassSchedule] = []
+        for includesHead in passes {
+            if schedule.last?.includesHead == includesHead {
+                schedule[schedule.count - 1].count += 1
+            } else {
+                schedule.append(PassSchedule(includesHead: includesHead, count: 1))
+            }
+        }
+        return schedule
+    }
+}

@@ -23,6 +23,7 @@ static void check_table(check *c) {
     check_panels(c);
     check_elementwise(c);
     check_attention(c);
+    check_quantized(c);
 }
 
 int main(void) {

@@ -79,5 +79,7 @@ void check_panels(check *c);
 void check_elementwise(check *c);
 // check_attention.c
 void check_attention(check *c);
+// check_quantized.c
+void check_quantized(check *c);
 
 #endif

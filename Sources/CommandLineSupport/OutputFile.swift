@@ -1,10 +1,9 @@
 import CSystem
-import CommandLineSupport
 import TensorCore
 
 /// Where results go: a file beside its final place, which it takes when all is written and durable, or
 /// standard output.
-final class OutputFile {
+public final class OutputFile {
     private let path: String
     private let folder: String
     private let replaces: Bool
@@ -14,7 +13,7 @@ final class OutputFile {
 
     /// Creates the file, so that what forbids it is known before the work is done. Throws `.cannotCreate` if `path` is
     /// taken, unless it `replaces` a file; `.io`.
-    init(_ path: String, replaces: Bool) throws(LaminaError) {
+    public init(_ path: String, replaces: Bool) throws(LaminaError) {
         self.path = path
         self.replaces = replaces
         let parts = path.split(separator: "/", omittingEmptySubsequences: false)
@@ -51,9 +50,17 @@ final class OutputFile {
     }
 
     /// Writes all of `text`. Throws `.io`, and `.cannotCreate` if the name has been taken meanwhile.
-    func publish(_ text: String) throws(LaminaError) {
-        guard let file else { return try Console.out(text) }
-        try Array(text.utf8).withBytes { (bytes) throws(LaminaError) in try file.write(bytes, at: 0) }
+    public func publish(_ text: String) throws(LaminaError) {
+        guard file != nil else { return try Console.out(text) }
+        try publish { (file) throws(LaminaError) in
+            try Array(text.utf8).withBytes { (bytes) throws(LaminaError) in try file.write(bytes, at: 0) }
+        }
+    }
+
+    /// Has `body` write the file, which cannot be standard output. Throws what it throws, and as above.
+    public func publish(_ body: (OpenFile) throws(LaminaError) -> Void) throws(LaminaError) {
+        guard let file else { throw LaminaError(.usage, path, "this cannot go to standard output") }
+        try body(file)
         try file.sync()
         try file.closeReportingErrors()
         try OutputFile.check(path, replaces: replaces)

@@ -1,0 +1,340 @@
+// Quantized panels times int8 activations (lamina_quantized_task). Compiled once per instruction set, after
+// panel_product.h and these:
+//   PRODUCT_COLUMNS                 a macro: most columns in a tile, 3, 6 or 12
+//   PRODUCT_VECTORS                 vectors of rows in a tile, which divide a panel's 16 rows
+//   PRODUCT_SINGLE_VECTORS          the same for one column
+//   product_codes                   VECTOR_LANES rows by 4 k of weight codes
+//   product_integers                VECTOR_LANES integer sums
+//   product_codebook, product_codebook_load()
+//   product_load_bytes(bytes)       codes stored with 128 added
+//   product_load_nibbles(codebook, bytes, codes)   codes of 4 bits, two groups of 4 k
+//   product_start(correction)       where the sums of a block begin
+//   product_add(sums, codes, x)     adds the products with 4 activation codes
+//   product_floats(sums)
+// Integer sums are exact, so tiles only choose what runs side by side.
+#ifndef LAMINA_QUANTIZED_PRODUCT_H
+#define LAMINA_QUANTIZED_PRODUCT_H
+
+#include "panel_product.h"
+#include "quantized_layout.h"
+
+enum {
+    // Rows of gathered codes begin in different sets of the cache.
+    GATHERED_STRIDE = LAMINA_CHAIN_LENGTH + 64,
+    PRODUCT_MOST_VECTORS = PRODUCT_VECTORS > PRODUCT_SINGLE_VECTORS ? PRODUCT_VECTORS : PRODUCT_SINGLE_VECTORS,
+};
+
+// The activations of one chain of a tile's columns, side by side: rows of a whole batch may lie a multiple of 4 KiB
+// apart, where a cache holds only a few of them.
+typedef struct gathered_activations {
+    int8_t codes[PRODUCT_COLUMNS][GATHERED_STRIDE];
+    float scales[PRODUCT_COLUMNS][CHAIN_BLOCKS];
+    int32_t corrections[PRODUCT_COLUMNS][CHAIN_BLOCKS];
+} gathered_activations;
+
+// One chain of a panel.
+typedef struct product_chain {
+    const lamina_quantized_panel *panel;
+    size_t k;
+    size_t blocks;
+    const uint8_t *codes;
+    const int8_t *scales;  // Q8 and Q4: [blocks][16]
+    const float *supers;   // Q8 and Q4
+} product_chain;
+
+LAMINA_INLINE product_chain product_chain_at(lamina_scheme scheme, const lamina_quantized_panel *panel, size_t k) {
+    const uint8_t *bytes = panel->bytes;
+    const quantized_chain_place place = chain_place(scheme, panel->columns, k);
+    product_chain chain = {.panel = panel, .k = k, .blocks = place.k_count / QUANTIZED_BLOCK};
+    if (!scheme_has_chains(scheme)) {
+        chain.codes = bytes + ROW8_HEADER + code_bytes(scheme, k);
+        return chain;
+    }
+    const quantized_chain_layout layout = chain_layout(scheme, place.k_count);
+    bytes += place.offset;
+    chain.supers = (const float *)(const void *)bytes;
+    chain.scales = (const int8_t *)bytes + layout.scales;
+    chain.codes = bytes + layout.codes;
+    return chain;
+}
+
+typedef product_integers product_block_sums[PRODUCT_COLUMNS][PRODUCT_MOST_VECTORS];
+typedef vector product_sums[PRODUCT_COLUMNS][PRODUCT_MOST_VECTORS];
+
+LAMINA_INLINE void add_group(size_t columns, size_t vectors, const product_codes *codes, const int8_t *x,
+                             size_t x_stride, product_block_sums sums) {
+    LAMINA_UNROLL
+    for (size_t c = 0; c < columns; ++c) {
+        LAMINA_UNROLL
+        for (size_t v = 0; v < vectors; ++v) {
+            sums[c][v] = product_add(sums[c][v], codes[v], x + c * x_stride);
+        }
+    }
+}
+
+// `codes` points at the first row of the tile.
+LAMINA_INLINE void add_block(lamina_scheme scheme, size_t columns, size_t vectors, product_codebook codebook,
+                             const uint8_t *codes, const int8_t *x, size_t x_stride, product_block_sums sums) {
+    if (scheme == LAMINA_SCHEME_Q4) {
+        LAMINA_UNROLL
+        for (size_t k = 0; k < QUANTIZED_BLOCK; k += 8) {
+            product_codes groups[2][PRODUCT_MOST_VECTORS];
+            LAMINA_UNROLL
+            for (size_t v = 0; v < vectors; ++v) {
+                product_codes both[2];
+                product_load_nibbles(codebook, codes + k * 8 + v * 4 * VECTOR_LANES, both);
+                groups[0][v] = both[0];
+                groups[1][v] = both[1];
+            }
+            add_group(columns, vectors, groups[0], x + k, x_stride, sums);
+            add_group(columns, vectors, groups[1], x + k + 4, x_stride, sums);
+        }
+        return;
+    }
+    LAMINA_UNROLL
+    for (size_t k = 0; k < QUANTIZED_BLOCK; k += 4) {
+        product_codes group[PRODUCT_MOST_VECTORS];
+        LAMINA_UNROLL
+        for (size_t v = 0; v < vectors; ++v) {
+            group[v] = product_load_bytes(codes + k * 16 + v * 4 * VECTOR_LANES);
+        }
+        add_group(columns, vectors, group, x + k, x_stride, sums);
+    }
+}
+
+// sum = fma(integers, scale * activation scale, sum) for all of the tile; ROW8 has no scale.
+LAMINA_INLINE void finish_block(lamina_scheme scheme, size_t columns, size_t vectors, const int8_t *scales,
+                                const float *x_scales, size_t x_stride, product_block_sums integers,
+                                product_sums sums) {
+    LAMINA_UNROLL
+    for (size_t v = 0; v < vectors; ++v) {
+        const vector scale = scheme_has_chains(scheme) ? vector_load_i8(scales + v * VECTOR_LANES) : vector_set(1);
+        LAMINA_UNROLL
+        for (size_t c = 0; c < columns; ++c) {
+            const vector activation = vector_set(x_scales[c * x_stride]);
+            const vector factor = scheme_has_chains(scheme) ? vector_mul(scale, activation) : activation;
+            sums[c][v] = vector_fma(product_floats(integers[c][v]), factor, sums[c][v]);
+        }
+    }
+}
+
+// Rows row..<row + vectors * VECTOR_LANES of a chain's panel times some columns.
+typedef struct product_tile {
+    product_chain chain;
+    size_t row;
+    lamina_quantized_activations x;  // of the first column, from the chain's first k
+    float *y;                        // of the first column and the panel's first row
+    size_t y_stride;
+} product_tile;
+
+// Whether an escape lies in rows row..<row + rows of the chain.
+LAMINA_INLINE bool chain_holds(const product_chain *chain, row8_escape escape, size_t row, size_t rows) {
+    const size_t blocks = escape.k / QUANTIZED_BLOCK - chain->k / QUANTIZED_BLOCK;
+    return escape.exists && escape.k >= chain->k && blocks < chain->blocks && escape.row >= row &&
+           escape.row < row + rows;
+}
+
+LAMINA_INLINE bool has_escapes(const product_tile *tile, size_t rows) {
+    bool found = false;
+    for (size_t i = 0; i < LAMINA_ESCAPES; ++i) {
+        found |= chain_holds(&tile->chain, row8_escape_at(tile->chain.panel, i), tile->row, rows);
+    }
+    return found;
+}
+
+// Not inlined: escapes are rare, and the loop over blocks needs all registers. sums: [columns][16], the tile's rows in
+// front.
+static __attribute__((noinline)) void add_escapes(const product_tile *tile, size_t columns, size_t rows,
+                                                  float sums[][QUANTIZED_ROWS]) {
+    for (size_t i = 0; i < LAMINA_ESCAPES; ++i) {
+        const row8_escape escape = row8_escape_at(tile->chain.panel, i);
+        if (!chain_holds(&tile->chain, escape, tile->row, rows)) {
+            continue;
+        }
+        const size_t k = escape.k - tile->chain.k;
+        for (size_t c = 0; c < columns; ++c) {
+            const float code = (float)tile->x.codes[c * tile->x.code_stride + k];
+            const float scale = tile->x.scales[c * tile->x.block_stride + k / QUANTIZED_BLOCK];
+            float *sum = &sums[c][escape.row - tile->row];
+            *sum = fmaf((float)(escape.code + 128), code * scale, *sum);
+        }
+    }
+}
+
+LAMINA_INLINE void add_escapes_to(size_t columns, size_t vectors, const product_tile *tile, product_sums sums) {
+    float lanes[PRODUCT_COLUMNS][QUANTIZED_ROWS];
+    for (size_t c = 0; c < columns; ++c) {
+        for (size_t v = 0; v < vectors; ++v) {
+            vector_store(lanes[c] + v * VECTOR_LANES, sums[c][v]);
+        }
+    }
+    add_escapes(tile, columns, vectors * VECTOR_LANES, lanes);
+    for (size_t c = 0; c < columns; ++c) {
+        for (size_t v = 0; v < vectors; ++v) {
+            sums[c][v] = vector_load(lanes[c] + v * VECTOR_LANES);
+        }
+    }
+}
+
+LAMINA_INLINE void finish_tile(lamina_scheme scheme, size_t columns, size_t vectors, const product_tile *tile,
+                               product_sums sums) {
+    const lamina_quantized_panel *panel = tile->chain.panel;
+    LAMINA_UNROLL
+    for (size_t v = 0; v < vectors; ++v) {
+        const size_t row = tile->row + v * VECTOR_LANES;
+        const vector factor = scheme_has_chains(scheme) ? vector_load(tile->chain.supers + row)
+                                                        : vector_load_bf16((const uint16_t *)panel->bytes + row);
+        const size_t rows = panel->rows > row ? panel->rows - row : 0;
+        LAMINA_UNROLL
+        for (size_t c = 0; c < columns; ++c) {
+            finish_chain(vector_mul(sums[c][v], factor), tile->y + c * tile->y_stride + row, rows, tile->chain.k == 0);
+        }
+    }
+}
+
+LAMINA_INLINE void multiply_product_tile(lamina_scheme scheme, size_t columns, size_t vectors, product_tile tile) {
+    const product_codebook codebook = product_codebook_load();
+    // Constants, so that columns are reached without a register each.
+    const size_t x_stride = columns == 1 ? 0 : GATHERED_STRIDE;
+    const size_t block_stride = columns == 1 ? 0 : CHAIN_BLOCKS;
+    const uint8_t *codes = tile.chain.codes + 4 * tile.row;
+    const int8_t *scales = scheme_has_chains(scheme) ? tile.chain.scales + tile.row : NULL;
+    product_sums sums;
+    LAMINA_UNROLL
+    for (size_t c = 0; c < columns; ++c) {
+        LAMINA_UNROLL
+        for (size_t v = 0; v < vectors; ++v) {
+            sums[c][v] = vector_set(0);
+        }
+    }
+    for (size_t block = 0; block < tile.chain.blocks; ++block) {
+        product_block_sums integers;
+        LAMINA_UNROLL
+        for (size_t c = 0; c < columns; ++c) {
+            LAMINA_UNROLL
+            for (size_t v = 0; v < vectors; ++v) {
+                integers[c][v] = product_start(tile.x.corrections[block + c * block_stride]);
+            }
+        }
+        add_block(scheme, columns, vectors, codebook, codes, tile.x.codes + block * QUANTIZED_BLOCK, x_stride, integers);
+        finish_block(scheme, columns, vectors, scales, tile.x.scales + block, block_stride, integers, sums);
+        codes += code_bytes(scheme, QUANTIZED_BLOCK);
+        scales += scheme_has_chains(scheme) ? QUANTIZED_ROWS : 0;
+    }
+    if (scheme == LAMINA_SCHEME_ROW8 && has_escapes(&tile, vectors * VECTOR_LANES)) {
+        add_escapes_to(columns, vectors, &tile, sums);
+    }
+    finish_tile(scheme, columns, vectors, &tile, sums);
+}
+
+LAMINA_INLINE void multiply_product_rows(lamina_scheme scheme, size_t columns, product_tile tile) {
+    const size_t vectors = columns == 1 ? PRODUCT_SINGLE_VECTORS : PRODUCT_VECTORS;
+    for (; tile.row < QUANTIZED_ROWS; tile.row += vectors * VECTOR_LANES) {
+        multiply_product_tile(scheme, columns, vectors, tile);
+    }
+}
+
+LAMINA_INLINE void multiply_product_columns(lamina_scheme scheme, size_t columns, product_tile tile) {
+    switch (columns) {
+    case 1: return multiply_product_rows(scheme, 1, tile);
+    case 2: return multiply_product_rows(scheme, 2, tile);
+    case 3: return multiply_product_rows(scheme, 3, tile);
+#if PRODUCT_COLUMNS > 3
+    case 4: return multiply_product_rows(scheme, 4, tile);
+    case 5: return multiply_product_rows(scheme, 5, tile);
+    case 6: return multiply_product_rows(scheme, 6, tile);
+#endif
+#if PRODUCT_COLUMNS > 6
+    case 7: return multiply_product_rows(scheme, 7, tile);
+    case 8: return multiply_product_rows(scheme, 8, tile);
+    case 9: return multiply_product_rows(scheme, 9, tile);
+    case 10: return multiply_product_rows(scheme, 10, tile);
+    case 11: return multiply_product_rows(scheme, 11, tile);
+    case 12: return multiply_product_rows(scheme, 12, tile);
+#endif
+    default: return;
+    }
+}
+
+static void gather_activations(const lamina_quantized_activations *x, size_t column, size_t columns, size_t k,
+                               size_t k_count, gathered_activations *gathered) {
+    const size_t blocks = k_count / QUANTIZED_BLOCK;
+    for (size_t c = 0; c < columns; ++c) {
+        const size_t first = (column + c) * x->block_stride + k / QUANTIZED_BLOCK;
+        memcpy(gathered->codes[c], x->codes + (column + c) * x->code_stride + k, k_count);
+        memcpy(gathered->scales[c], x->scales + first, blocks * sizeof *x->scales);
+        memcpy(gathered->corrections[c], x->corrections + first, blocks * sizeof *x->corrections);
+    }
+}
+
+// One column reads its panels in order, each to its end.
+LAMINA_INLINE void multiply_one_column(lamina_scheme scheme, const lamina_quantized_task *task) {
+    for (size_t panel = 0; panel < task->panel_count; ++panel) {
+        for (size_t k = 0; k < task->panels[panel].columns; k += LAMINA_CHAIN_LENGTH) {
+            const product_tile tile = {
+                .chain = product_chain_at(scheme, &task->panels[panel], k),
+                .x = {
+                    .codes = task->x.codes + k,
+                    .scales = task->x.scales + k / QUANTIZED_BLOCK,
+                    .corrections = task->x.corrections + k / QUANTIZED_BLOCK,
+                },
+                .y = task->y + panel * QUANTIZED_ROWS,
+            };
+            multiply_product_rows(scheme, 1, tile);
+        }
+    }
+}
+
+// A tile of columns stays gathered for all panels.
+LAMINA_INLINE void multiply_gathered(lamina_scheme scheme, const lamina_quantized_task *task, size_t k,
+                                     size_t column, size_t columns) {
+    const size_t padded = round_up(task->panels[0].columns, QUANTIZED_BLOCK);
+    gathered_activations gathered;
+    gather_activations(&task->x, column, columns, k, LAMINA_MIN(padded - k, (size_t)LAMINA_CHAIN_LENGTH), &gathered);
+    for (size_t panel = 0; panel < task->panel_count; ++panel) {
+        const product_tile tile = {
+            .chain = product_chain_at(scheme, &task->panels[panel], k),
+            .x = {
+                .codes = gathered.codes[0],
+                .code_stride = GATHERED_STRIDE,
+                .scales = gathered.scales[0],
+                .corrections = gathered.corrections[0],
+                .block_stride = CHAIN_BLOCKS,
+            },
+            .y = task->y + column * task->y_stride + panel * QUANTIZED_ROWS,
+            .y_stride = task->y_stride,
+        };
+        multiply_product_columns(scheme, columns, tile);
+    }
+}
+
+LAMINA_INLINE void multiply_quantized(lamina_scheme scheme, const lamina_quantized_task *task) {
+    if (task->columns <= 1) {
+        if (task->columns == 1) {
+            multiply_one_column(scheme, task);
+        }
+        return;
+    }
+    // Tiles of about the same number of columns: 16 as 8 and 8 rather than 12 and 4.
+    const size_t tiles = (task->columns + PRODUCT_COLUMNS - 1) / PRODUCT_COLUMNS;
+    for (size_t k = 0; k < task->panels[0].columns; k += LAMINA_CHAIN_LENGTH) {
+        for (size_t tile = 0; tile < tiles; ++tile) {
+            const size_t column = tile * task->columns / tiles;
+            multiply_gathered(scheme, task, k, column, (tile + 1) * task->columns / tiles - column);
+        }
+    }
+}
+
+static void multiply_quantized_row8(const lamina_quantized_task *task) {
+    multiply_quantized(LAMINA_SCHEME_ROW8, task);
+}
+
+static void multiply_quantized_q8(const lamina_quantized_task *task) {
+    multiply_quantized(LAMINA_SCHEME_Q8, task);
+}
+
+static void multiply_quantized_q4(const lamina_quantized_task *task) {
+    multiply_quantized(LAMINA_SCHEME_Q4, task);
+}
+
+#endif
