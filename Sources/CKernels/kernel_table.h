@@ -1,12 +1,14 @@
 // Last include of an instruction set's file: all kernels compiled for it, and their table.
-// Needs the definitions listed in panel_product.h, panel_layout.h, kv_layout.h, attention.h, tier_decode.h,
-// tier_encode.h, quantized_product.h and quantized_dequantize.h, and
+// Needs the definitions listed in panel_product.h, panel_layout.h, kv_layout.h, attention.h, tier_levels.h,
+// tier_decode.h, tier_encode.h, codes_decode.h, codes_encode.h, quantized_product.h and quantized_dequantize.h, and
 //   KERNEL_TABLE, KERNEL_ISA        name of the table and its lamina_isa
 #ifndef LAMINA_KERNEL_TABLE_H
 #define LAMINA_KERNEL_TABLE_H
 
 #include "activations.h"
 #include "attention.h"
+#include "codes_decode.h"
+#include "codes_encode.h"
 #include "elementwise.h"
 #include "float8.h"
 #include "kv_store.h"
@@ -62,6 +64,8 @@ const lamina_kernels KERNEL_TABLE = {
     .quantize_panel = {quantize_panel_row8, quantize_panel_q8, quantize_panel_q4, quantize_panel_nf4,
                        quantize_panel_nf4_double, quantize_panel_int8_dynamic},
     .add_panel_errors = add_panel_errors,
+    .encode_codes = encode_codes,
+    .decode_codes = decode_codes,
 };
 
 #endif

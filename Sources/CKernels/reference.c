@@ -248,6 +248,8 @@ static const lamina_kernels reference = {
                        lamina_reference_quantize_panel_q4, lamina_reference_quantize_panel_nf4,
                        lamina_reference_quantize_panel_nf4_double, lamina_reference_quantize_panel_int8_dynamic},
     .add_panel_errors = lamina_reference_add_panel_errors,
+    .encode_codes = lamina_reference_encode_codes,
+    .decode_codes = lamina_reference_decode_codes,
 };
 
 const lamina_kernels *lamina_kernels_reference(void) {

@@ -9,6 +9,10 @@ size_t lamina_reference_encode_tier(const uint16_t *weights, size_t count, void 
 bool lamina_reference_decode_tier(const void *segment, size_t size, uint16_t *weights, size_t count, void *scratch);
 bool lamina_reference_multiply_tier_panel(const lamina_panel_task *task, size_t size, void *scratch);
 
+// reference_codes.c
+size_t lamina_reference_encode_codes(const uint8_t *codes, size_t count, void *segment);
+bool lamina_reference_decode_codes(const void *segment, size_t size, uint8_t *codes, size_t count, void *scratch);
+
 // reference_elementwise.c
 float lamina_reference_sum_of_16(float *sums);
 void lamina_reference_rms_norm(const float *x, const float *weight, float weight_offset, float epsilon, float *out,

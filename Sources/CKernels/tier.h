@@ -9,7 +9,8 @@
 
 enum {
     TIER_GROUP = 64,  // symbols whose bits stand together: 64 low ones, then 64 high ones
-    TIER_GROUP_BYTES = 16,
+    TIER_PLANE_BYTES = 8,  // one bit of each symbol of a group
+    TIER_GROUP_BYTES = 2 * TIER_PLANE_BYTES,
     TIER_COUNT = 3,
     TIER_ENTRIES = 3,  // of the palette, for each tier
     TIER_PALETTE = TIER_COUNT * TIER_ENTRIES,
@@ -60,6 +61,13 @@ LAMINA_INLINE uint64_t tier_count_bits(uint64_t mask) {
 // In each byte, the number of bits set in the bytes below it.
 LAMINA_INLINE uint64_t tier_bits_below(uint64_t mask) {
     return tier_count_bits(mask) * 0x0101010101010100;
+}
+
+// The entries for TIER_GROUP bytes.
+LAMINA_INLINE void tier_translate_each(const uint8_t table[256], const uint8_t *source, uint8_t *target) {
+    for (size_t i = 0; i < TIER_GROUP; ++i) {
+        target[i] = table[source[i]];
+    }
 }
 
 #endif

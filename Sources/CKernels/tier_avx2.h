@@ -138,4 +138,75 @@ LAMINA_INLINE void tier_compress(tier_bytes bytes, uint64_t mask, uint8_t *targe
     }
 }
 
+typedef struct tier_table {
+    __m256i entries;  // in each 16 bytes
+} tier_table;
+
+LAMINA_INLINE tier_table tier_table_load(const uint8_t entries[16]) {
+    return (tier_table){_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)entries))};
+}
+
+LAMINA_INLINE tier_bytes tier_look_up(tier_table table, tier_bytes indices) {
+    return (tier_bytes){{
+        _mm256_shuffle_epi8(table.entries, indices.half[0]),
+        _mm256_shuffle_epi8(table.entries, indices.half[1]),
+    }};
+}
+
+LAMINA_INLINE tier_bytes tier_where(uint64_t bits, uint8_t value) {
+    const __m256i spread = _mm256_set1_epi64x((long long)bits);
+    const __m256i wanted = _mm256_set1_epi8((char)value);
+    return (tier_bytes){{
+        _mm256_and_si256(tier_spread_bits(spread, 0), wanted),
+        _mm256_and_si256(tier_spread_bits(spread, 1), wanted),
+    }};
+}
+
+LAMINA_INLINE tier_bytes tier_expand_next(uint64_t bits, const uint8_t *next) {
+    const __m256i counts = _mm256_set1_epi64x((long long)tier_count_bits(bits));
+    const uint8_t *upper = next + __builtin_popcountll(bits & UINT32_MAX);
+    return (tier_bytes){{
+        tier_expand_half((uint32_t)bits, counts, 0, next),
+        tier_expand_half((uint32_t)(bits >> 32), counts, 1, upper),
+    }};
+}
+
+LAMINA_INLINE tier_bytes tier_add(tier_bytes a, tier_bytes b) {
+    return (tier_bytes){{_mm256_add_epi8(a.half[0], b.half[0]), _mm256_add_epi8(a.half[1], b.half[1])}};
+}
+
+LAMINA_INLINE tier_bytes tier_and(tier_bytes a, tier_bytes b) {
+    return (tier_bytes){{_mm256_and_si256(a.half[0], b.half[0]), _mm256_and_si256(a.half[1], b.half[1])}};
+}
+
+LAMINA_INLINE tier_bytes tier_field(tier_bytes bytes, size_t shift, uint8_t mask) {
+    typedef uint16_t words __attribute__((vector_size(32)));
+    const __m256i wanted = _mm256_set1_epi8((char)mask);
+    return (tier_bytes){{
+        _mm256_and_si256((__m256i)((words)bytes.half[0] >> (uint16_t)shift), wanted),
+        _mm256_and_si256((__m256i)((words)bytes.half[1] >> (uint16_t)shift), wanted),
+    }};
+}
+
+LAMINA_INLINE uint64_t tier_gather_bits(__m256i lower, __m256i upper) {
+    return (uint64_t)(uint32_t)_mm256_movemask_epi8(upper) << 32 | (uint32_t)_mm256_movemask_epi8(lower);
+}
+
+LAMINA_INLINE uint64_t tier_at_least(tier_bytes bytes, uint8_t value) {
+    const __m256i below = _mm256_set1_epi8((char)(value - 1));
+    return tier_gather_bits(_mm256_cmpgt_epi8(bytes.half[0], below), _mm256_cmpgt_epi8(bytes.half[1], below));
+}
+
+LAMINA_INLINE uint64_t tier_test(tier_bytes bytes, uint8_t bit) {
+    const __m256i wanted = _mm256_set1_epi8((char)bit);
+    return tier_gather_bits(_mm256_cmpeq_epi8(_mm256_and_si256(bytes.half[0], wanted), wanted),
+                            _mm256_cmpeq_epi8(_mm256_and_si256(bytes.half[1], wanted), wanted));
+}
+
+LAMINA_INLINE tier_bytes tier_translate(const uint8_t table[256], const uint8_t *source) {
+    uint8_t target[TIER_GROUP];
+    tier_translate_each(table, source, target);
+    return tier_load_bytes(target);
+}
+
 #endif

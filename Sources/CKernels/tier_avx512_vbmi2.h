@@ -93,4 +93,54 @@ LAMINA_INLINE void tier_compress(tier_bytes bytes, uint64_t mask, uint8_t *targe
     _mm512_storeu_si512(target, _mm512_maskz_compress_epi8(mask, bytes));
 }
 
+typedef struct tier_table {
+    __m512i entries;  // in each 16 bytes
+} tier_table;
+
+LAMINA_INLINE tier_table tier_table_load(const uint8_t entries[16]) {
+    return (tier_table){_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)entries))};
+}
+
+LAMINA_INLINE tier_bytes tier_look_up(tier_table table, tier_bytes indices) {
+    return _mm512_shuffle_epi8(table.entries, indices);
+}
+
+LAMINA_INLINE tier_bytes tier_where(uint64_t bits, uint8_t value) {
+    return _mm512_maskz_set1_epi8(bits, (char)value);
+}
+
+LAMINA_INLINE tier_bytes tier_expand_next(uint64_t bits, const uint8_t *next) {
+    return _mm512_maskz_expand_epi8(bits, _mm512_loadu_si512(next));
+}
+
+LAMINA_INLINE tier_bytes tier_add(tier_bytes a, tier_bytes b) {
+    return _mm512_add_epi8(a, b);
+}
+
+LAMINA_INLINE tier_bytes tier_and(tier_bytes a, tier_bytes b) {
+    return _mm512_and_si512(a, b);
+}
+
+LAMINA_INLINE tier_bytes tier_field(tier_bytes bytes, size_t shift, uint8_t mask) {
+    typedef uint16_t words __attribute__((vector_size(64)));
+    return _mm512_and_si512((__m512i)((words)bytes >> (uint16_t)shift), _mm512_set1_epi8((char)mask));
+}
+
+LAMINA_INLINE uint64_t tier_at_least(tier_bytes bytes, uint8_t value) {
+    return _mm512_cmpge_epu8_mask(bytes, _mm512_set1_epi8((char)value));
+}
+
+LAMINA_INLINE uint64_t tier_test(tier_bytes bytes, uint8_t bit) {
+    return _mm512_test_epi8_mask(bytes, _mm512_set1_epi8((char)bit));
+}
+
+LAMINA_INLINE tier_bytes tier_translate(const uint8_t table[256], const uint8_t *source) {
+    const __m512i indices = _mm512_loadu_si512(source);
+    const __m512i lower =
+        _mm512_permutex2var_epi8(_mm512_loadu_si512(table), indices, _mm512_loadu_si512(table + 64));
+    const __m512i upper =
+        _mm512_permutex2var_epi8(_mm512_loadu_si512(table + 128), indices, _mm512_loadu_si512(table + 192));
+    return _mm512_mask_mov_epi8(lower, _mm512_movepi8_mask(indices), upper);
+}
+
 #endif

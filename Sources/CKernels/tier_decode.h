@@ -1,36 +1,10 @@
-// Decoding exp-tier segments. The lower tiers are expanded to bytes first, a run at a time into scratch that stays in
-// the first-level cache; a group of 64 symbols then takes its exponents from the palette and, where both its bits are
-// set, from the next bytes of the tier below. Compiled once per instruction set, after these are defined:
-//   tier_values                    64 bytes, in the order the instruction set likes best
-//   tier_palette, tier_palette_load(entries)   three entries, ready for use
-//   tier_lookup(palette, low, high, next)      64 symbols' values; symbol 3 takes the next of `next`, 64 readable bytes
-//   tier_store_values(target, values)          the 64 bytes in order
+// Decoding exp-tier segments: tier 1 group by group, its words from the palette and the levels of tier_levels.h. Compiled
+// once per instruction set, after what that needs and
 //   tier_store_words(target, exponents, sign_mantissa)   64 words
 #ifndef LAMINA_TIER_DECODE_H
 #define LAMINA_TIER_DECODE_H
 
-#include "tier.h"
-
-enum {
-    TIER_RUN = 8192,    // symbols of a lower tier expanded at once
-    TIER_RESERVE = 128, // values that a step of up to two groups may take
-    // Values left over, a run, and what a step may take and read beyond the last one if the segment is corrupt.
-    TIER_BUFFER = TIER_RESERVE + TIER_RUN + 2 * TIER_RESERVE,
-    TIER_PREFETCH = 4096,  // bytes ahead
-};
-
-// Tier 2, tier 3 or the escapes: values for the symbols 3 of the tier before. A step may begin while position <= limit.
-typedef struct tier_level {
-    const uint8_t *entries;  // of the palette
-    const uint8_t *groups;   // not expanded yet
-    size_t group_count;
-    size_t symbols;          // in these groups
-    const uint8_t *values;   // expanded
-    uint8_t *buffer;         // where they are, unless they are the escapes
-    size_t position;         // of the next value to be taken
-    size_t count;
-    size_t limit;
-} tier_level;
+#include "tier_levels.h"
 
 typedef struct tier_decoder {
     const uint8_t *entries;
@@ -38,53 +12,6 @@ typedef struct tier_decoder {
     const uint8_t *sign_mantissa;
     tier_level levels[TIER_COUNT];
 } tier_decoder;
-
-// Expands up to `groups` groups of `level` while the level below has values for them; returns how many.
-static size_t tier_expand(const tier_level *level, size_t first, size_t groups, tier_level *below) {
-    const tier_palette palette = tier_palette_load(level->entries);
-    const uint8_t *bits = level->groups + first * TIER_GROUP_BYTES;
-    uint8_t *target = level->buffer + level->count + first * TIER_GROUP;
-    const uint8_t *values = below->values;
-    const size_t limit = below->limit;
-    size_t position = below->position;
-    size_t done = 0;
-    for (; done < groups && position <= limit; ++done) {
-        const uint64_t low = tier_load_bits(bits);
-        const uint64_t high = tier_load_bits(bits + 8);
-        tier_store_values(target, tier_lookup(&palette, low, high, values + position));
-        position += (size_t)__builtin_popcountll(low & high);
-        bits += TIER_GROUP_BYTES;
-        target += TIER_GROUP;
-    }
-    below->position = position;
-    return done;
-}
-
-// Expands the next run of levels[0] behind the few values that are left of the last. False if there are no more.
-static bool tier_refill(tier_level *levels) {
-    tier_level *level = levels;
-    if (level->group_count == 0) {
-        return false;
-    }
-    level->count -= level->position;
-    memmove(level->buffer, level->buffer + level->position, level->count);
-    level->position = 0;
-    const size_t groups = LAMINA_MIN(level->group_count, (size_t)TIER_RUN / TIER_GROUP);
-    size_t done = tier_expand(level, 0, groups, levels + 1);
-    while (done < groups) {
-        if (!tier_refill(levels + 1)) {
-            return false;
-        }
-        done += tier_expand(level, done, groups - done, levels + 1);
-    }
-    const size_t symbols = LAMINA_MIN(level->symbols, groups * TIER_GROUP);
-    level->groups += groups * TIER_GROUP_BYTES;
-    level->group_count -= groups;
-    level->symbols -= symbols;
-    level->count += symbols;
-    level->limit = level->group_count == 0 ? level->count : level->count - TIER_RESERVE;
-    return true;
-}
 
 // Scratch: two buffers of TIER_BUFFER.
 static bool tier_begin(tier_decoder *decoder, const void *segment, size_t size, size_t count, uint8_t *scratch) {
@@ -105,6 +32,7 @@ static bool tier_begin(tier_decoder *decoder, const void *segment, size_t size, 
             .groups = bytes + layout.offsets[i + 1],
             .group_count = tier_groups(layout.counts[i + 1]),
             .symbols = layout.counts[i + 1],
+            .width = 2,
             .values = buffer,
             .buffer = buffer,
         };
@@ -115,22 +43,11 @@ static bool tier_begin(tier_decoder *decoder, const void *segment, size_t size, 
         .count = layout.counts[TIER_COUNT],
         .limit = layout.counts[TIER_COUNT],
     };
-    for (size_t i = TIER_COUNT - 1; i-- > 0;) {
-        if (levels[i].group_count > 0 && !tier_refill(levels + i)) {
-            return false;
-        }
-    }
-    return true;
+    return tier_fill_levels(levels, TIER_COUNT);
 }
 
-// Whether every value was taken, and none that was not there.
 static bool tier_is_finished(const tier_decoder *decoder) {
-    bool finished = true;
-    for (size_t i = 0; i < TIER_COUNT; ++i) {
-        const tier_level *level = &decoder->levels[i];
-        finished = finished && level->group_count == 0 && level->position == level->count;
-    }
-    return finished;
+    return tier_levels_are_finished(decoder->levels, TIER_COUNT);
 }
 
 // What the loops over tier 1 move: a copy, so that it stays in registers.

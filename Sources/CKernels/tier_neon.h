@@ -104,16 +104,24 @@ LAMINA_INLINE tier_bytes tier_split(const uint16_t *words, uint8_t *sign_mantiss
     return exponents;
 }
 
-LAMINA_INLINE uint64_t tier_equal(tier_bytes bytes, uint8_t value) {
-    const uint8x16_t wanted = vdupq_n_u8(value);
+// One bit of each byte, which is 0 or 0xff.
+LAMINA_INLINE uint64_t tier_gather_bits(tier_bytes bytes) {
     uint8x16_t bits[TIER_PARTS];
     LAMINA_UNROLL
     for (size_t i = 0; i < TIER_PARTS; ++i) {
-        bits[i] = vandq_u8(vceqq_u8(bytes.part[i], wanted), tier_bit_of_byte());
+        bits[i] = vandq_u8(bytes.part[i], tier_bit_of_byte());
     }
     // Three additions of neighbours make one byte of each eight.
     const uint8x16_t pairs = vpaddq_u8(vpaddq_u8(bits[0], bits[1]), vpaddq_u8(bits[2], bits[3]));
     return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(pairs, pairs)), 0);
+}
+
+LAMINA_INLINE uint64_t tier_equal(tier_bytes bytes, uint8_t value) {
+    LAMINA_UNROLL
+    for (size_t i = 0; i < TIER_PARTS; ++i) {
+        bytes.part[i] = vceqq_u8(bytes.part[i], vdupq_n_u8(value));
+    }
+    return tier_gather_bits(bytes);
 }
 
 LAMINA_INLINE void tier_compress(tier_bytes bytes, uint64_t mask, uint8_t *target) {
@@ -129,6 +137,102 @@ LAMINA_INLINE void tier_compress(tier_bytes bytes, uint64_t mask, uint8_t *targe
             below >>= 8;
         }
     }
+}
+
+typedef struct tier_table {
+    uint8x16_t entries;
+} tier_table;
+
+LAMINA_INLINE tier_table tier_table_load(const uint8_t entries[16]) {
+    return (tier_table){vld1q_u8(entries)};
+}
+
+LAMINA_INLINE tier_bytes tier_look_up(tier_table table, tier_bytes indices) {
+    tier_bytes found;
+    LAMINA_UNROLL
+    for (size_t i = 0; i < TIER_PARTS; ++i) {
+        found.part[i] = vqtbl1q_u8(table.entries, indices.part[i]);
+    }
+    return found;
+}
+
+LAMINA_INLINE tier_bytes tier_where(uint64_t bits, uint8_t value) {
+    tier_bytes found;
+    LAMINA_UNROLL
+    for (size_t i = 0; i < TIER_PARTS; ++i) {
+        found.part[i] = vandq_u8(tier_spread_bits(bits >> 16 * i), vdupq_n_u8(value));
+    }
+    return found;
+}
+
+LAMINA_INLINE tier_bytes tier_expand_next(uint64_t bits, const uint8_t *next) {
+    uint64_t below = tier_bits_below(bits);
+    tier_bytes found;
+    LAMINA_UNROLL
+    for (size_t i = 0; i < TIER_PARTS; ++i) {
+        const uint8x8_t first = tier_expand_8(bits, next + (below & 255));
+        const uint8x8_t second = tier_expand_8(bits >> 8, next + (below >> 8 & 255));
+        found.part[i] = vcombine_u8(first, second);
+        bits >>= 16;
+        below >>= 16;
+    }
+    return found;
+}
+
+LAMINA_INLINE tier_bytes tier_add(tier_bytes a, tier_bytes b) {
+    LAMINA_UNROLL
+    for (size_t i = 0; i < TIER_PARTS; ++i) {
+        a.part[i] = vaddq_u8(a.part[i], b.part[i]);
+    }
+    return a;
+}
+
+LAMINA_INLINE tier_bytes tier_and(tier_bytes a, tier_bytes b) {
+    LAMINA_UNROLL
+    for (size_t i = 0; i < TIER_PARTS; ++i) {
+        a.part[i] = vandq_u8(a.part[i], b.part[i]);
+    }
+    return a;
+}
+
+LAMINA_INLINE tier_bytes tier_field(tier_bytes bytes, size_t shift, uint8_t mask) {
+    LAMINA_UNROLL
+    for (size_t i = 0; i < TIER_PARTS; ++i) {
+        bytes.part[i] = vandq_u8(vshlq_u8(bytes.part[i], vdupq_n_s8((int8_t)-(int)shift)), vdupq_n_u8(mask));
+    }
+    return bytes;
+}
+
+LAMINA_INLINE uint64_t tier_at_least(tier_bytes bytes, uint8_t value) {
+    LAMINA_UNROLL
+    for (size_t i = 0; i < TIER_PARTS; ++i) {
+        bytes.part[i] = vcgeq_u8(bytes.part[i], vdupq_n_u8(value));
+    }
+    return tier_gather_bits(bytes);
+}
+
+LAMINA_INLINE uint64_t tier_test(tier_bytes bytes, uint8_t bit) {
+    LAMINA_UNROLL
+    for (size_t i = 0; i < TIER_PARTS; ++i) {
+        bytes.part[i] = vtstq_u8(bytes.part[i], vdupq_n_u8(bit));
+    }
+    return tier_gather_bits(bytes);
+}
+
+// 64 entries at a time: the others leave a byte as it is.
+LAMINA_INLINE tier_bytes tier_translate(const uint8_t table[256], const uint8_t *source) {
+    const tier_bytes indices = tier_load_bytes(source);
+    tier_bytes found;
+    LAMINA_UNROLL
+    for (size_t i = 0; i < TIER_PARTS; ++i) {
+        found.part[i] = vdupq_n_u8(0);
+        LAMINA_UNROLL
+        for (size_t part = 0; part < 4; ++part) {
+            const uint8x16_t local = vsubq_u8(indices.part[i], vdupq_n_u8((uint8_t)(64 * part)));
+            found.part[i] = vqtbx4q_u8(found.part[i], vld1q_u8_x4(table + 64 * part), local);
+        }
+    }
+    return found;
 }
 
 #endif

@@ -67,4 +67,80 @@ LAMINA_INLINE void tier_compress(tier_bytes bytes, uint64_t mask, uint8_t *targe
     }
 }
 
+typedef struct tier_table {
+    uint8_t entries[16];
+} tier_table;
+
+LAMINA_INLINE tier_table tier_table_load(const uint8_t entries[16]) {
+    tier_table table;
+    memcpy(table.entries, entries, sizeof table.entries);
+    return table;
+}
+
+LAMINA_INLINE tier_bytes tier_look_up(tier_table table, tier_bytes indices) {
+    for (size_t i = 0; i < TIER_GROUP; ++i) {
+        indices.byte[i] = table.entries[indices.byte[i]];
+    }
+    return indices;
+}
+
+LAMINA_INLINE tier_bytes tier_where(uint64_t bits, uint8_t value) {
+    tier_bytes found;
+    for (size_t i = 0; i < TIER_GROUP; ++i) {
+        found.byte[i] = bits >> i & 1 ? value : 0;
+    }
+    return found;
+}
+
+LAMINA_INLINE tier_bytes tier_expand_next(uint64_t bits, const uint8_t *next) {
+    tier_bytes found = {{0}};
+    for (; bits != 0; bits &= bits - 1) {
+        found.byte[__builtin_ctzll(bits)] = *next++;
+    }
+    return found;
+}
+
+LAMINA_INLINE tier_bytes tier_add(tier_bytes a, tier_bytes b) {
+    for (size_t i = 0; i < TIER_GROUP; ++i) {
+        a.byte[i] = (uint8_t)(a.byte[i] + b.byte[i]);
+    }
+    return a;
+}
+
+LAMINA_INLINE tier_bytes tier_and(tier_bytes a, tier_bytes b) {
+    for (size_t i = 0; i < TIER_GROUP; ++i) {
+        a.byte[i] &= b.byte[i];
+    }
+    return a;
+}
+
+LAMINA_INLINE tier_bytes tier_field(tier_bytes bytes, size_t shift, uint8_t mask) {
+    for (size_t i = 0; i < TIER_GROUP; ++i) {
+        bytes.byte[i] = bytes.byte[i] >> shift & mask;
+    }
+    return bytes;
+}
+
+LAMINA_INLINE uint64_t tier_at_least(tier_bytes bytes, uint8_t value) {
+    uint64_t mask = 0;
+    for (size_t i = 0; i < TIER_GROUP; ++i) {
+        mask |= (uint64_t)(bytes.byte[i] >= value) << i;
+    }
+    return mask;
+}
+
+LAMINA_INLINE uint64_t tier_test(tier_bytes bytes, uint8_t bit) {
+    uint64_t mask = 0;
+    for (size_t i = 0; i < TIER_GROUP; ++i) {
+        mask |= (uint64_t)((bytes.byte[i] & bit) != 0) << i;
+    }
+    return mask;
+}
+
+LAMINA_INLINE tier_bytes tier_translate(const uint8_t table[256], const uint8_t *source) {
+    tier_bytes found;
+    tier_translate_each(table, source, found.byte);
+    return found;
+}
+
 #endif

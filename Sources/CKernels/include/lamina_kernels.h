@@ -71,9 +71,23 @@ typedef struct lamina_panel_task {
 // Words in the largest segment: 32 Mi.
 #define LAMINA_TIER_LARGEST 33554432
 // Bytes of scratch that decoding takes, 64-byte aligned; what they hold before does not matter.
-#define LAMINA_TIER_SCRATCH 82944
+#define LAMINA_TIER_SCRATCH 83968
 // Most bytes a segment of `count` words takes.
 size_t lamina_tier_bound(size_t count);
+
+// ---- ecq-tier ---------------------------------------------------------------------------------------------
+
+// 8-bit codes of quantized weights coded by how frequent they are, in segments that decode on their own
+// (formats/ecq-tier.md). The same codes give the same bytes on every instruction set.
+
+// A segment holds a multiple of this many codes, whole panels of quantized matrices do.
+#define LAMINA_CODES_GROUP 512
+// Codes in the largest segment: 32 Mi.
+#define LAMINA_CODES_LARGEST 33554432
+// Bytes of scratch that decoding takes, 64-byte aligned; what they hold before does not matter.
+#define LAMINA_CODES_SCRATCH 36864
+// Most bytes a segment of `count` codes takes.
+size_t lamina_codes_bound(size_t count);
 
 // ---- keys and values --------------------------------------------------------------------------------------
 
@@ -250,6 +264,14 @@ typedef struct lamina_kernels {
     // Adds k_begin..<k_begin + k_count to a panel's sums; decoded[(k - k_begin) * 16 + r] as dequantize_panel leaves it.
     void (*add_panel_errors)(const lamina_quantize_source *source, size_t k_begin, size_t k_count,
                              const float *decoded, lamina_panel_errors *sums);
+
+    // Codes LAMINA_CODES_GROUP to LAMINA_CODES_LARGEST bytes, a multiple of LAMINA_CODES_GROUP, as one segment and returns
+    // its size, a multiple of 64. Room: lamina_codes_bound(count).
+    size_t (*encode_codes)(const uint8_t *codes, size_t count, void *segment);
+    // The bytes may be anything: nothing is read outside the segment's `size` bytes or written outside the codes and the
+    // scratch. False, with the codes in any state, unless they are a segment of exactly `count` codes: all that is
+    // reserved or unused is zero, and the tiers hold as many symbols as the tiers before them need.
+    bool (*decode_codes)(const void *segment, size_t size, uint8_t *codes, size_t count, void *scratch);
 } lamina_kernels;
 
 // The table for one instruction set; portable's if it is not available here. Never NULL.

@@ -84,8 +84,10 @@ final class PanelQuantizer {
             steps[row] = try step(ofRow: row, quantized, job)
         }
         if block > 1 {
-            findMaxima(floats, count: end - start, block: block)
-            quantized.maxima = UnsafePointer(maxima.start.assumingMemoryBound(to: Float.self))
+            let largest = maxima.start.assumingMemoryBound(to: Float.self)
+            largest.update(repeating: 0, count: dividedUp(end - start, by: block))
+            kernels.pointee.flat_maxima(floats, end - start, start, block, largest)
+            quantized.maxima = UnsafePointer(largest)
         }
         var errors = lamina_panel_errors()
         withUnsafePointer(to: &steps) { pointer in
@@ -111,15 +113,6 @@ final class PanelQuantizer {
         }
         guard let delta = job.quantization.step else { return lamina_step_for_largest(statistics.largest) }
         return lamina_step_for_rms(delta, statistics.squares, statistics.largest, source.columns)
-    }
-
-    private func findMaxima(_ floats: UnsafePointer<Float>, count: Int, block: Int) {
-        let maxima = maxima.start.assumingMemoryBound(to: Float.self)
-        var statistics = lamina_row_statistics()
-        for (index, start) in stride(from: 0, to: count, by: block).enumerated() {
-            kernels.pointee.row_statistics(floats + start, min(block, count - start), &statistics)
-            maxima[index] = statistics.largest
-        }
     }
 }
 
