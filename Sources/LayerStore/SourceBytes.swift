@@ -35,7 +35,8 @@ public final class SourceBlockReader: @unchecked Sendable {
     }
 
     /// Writes the source bytes of the block that begins at chunk `first` to `target`, which has room for them; of a
-    /// quantized tensor its values in the source's dtype. Throws `.damaged` naming the tensor, `.io`.
+    /// quantized tensor its values in the source's dtype. Throws `.damaged` naming the tensor, `.malformed` for panels no
+    /// writer makes, `.io`.
     public func read(
         _ tensor: TensorRecord, blockFrom first: Int, from file: OpenFile, into target: UnsafeMutableRawPointer
     ) throws(LaminaError) {
@@ -52,6 +53,9 @@ public final class SourceBlockReader: @unchecked Sendable {
                     planeCount: planeBytes.count, planeBytes: planeBytes)
             } catch {
                 throw error.about(file.path)
+            }
+            if let problem = PanelCheck.problem(elements, chunk: chunk, of: tensor) {
+                throw LaminaError(.malformed, file.path, "chunk \(chunk): \(problem)", tensor: tensor.name)
             }
             place(elements, chunk: chunk, of: tensor, in: target)
         }
@@ -95,13 +99,13 @@ public final class SourceBytes {
     private let reader: SourceBlockReader
     private let rows: AlignedBuffer
 
-    /// Room for every tensor of `header`. Throws `.limit`.
-    public init(header: ShardHeader, kernels: KernelTable) throws(LaminaError) {
-        let rowBytes = header.tensors.map(\.sourceBlockBytes).max() ?? 0
+    /// Room for every one of `tensors`. Throws `.limit`.
+    public init(tensors: [TensorRecord], kernels: KernelTable) throws(LaminaError) {
+        let rowBytes = tensors.map(\.sourceBlockBytes).max() ?? 0
         guard rowBytes <= 1 << 30 else {
             throw LaminaError(.limit, "", "64 rows of a matrix are too large", found: "\(rowBytes) bytes")
         }
-        reader = try SourceBlockReader(tensors: header.tensors, kernels: kernels)
+        reader = try SourceBlockReader(tensors: tensors, kernels: kernels)
         rows = try AlignedBuffer(count: rowBytes)
     }
 
