@@ -72,8 +72,10 @@ let package = Package(
             "ModelCommandSupport",
             ["CommandLineSupport", "Inference", "Text", "CReferenceText", "CKernels", "CSystem", argumentParser]),
 
-        executable("Convert", ["Checkpoint", "StoreWriter", "Inference", "Text", "CSystem"]),
-        executable("Quantize", ["StoreWriter"]),
+        library("StoreCommands", ["CommandLineSupport", "StoreWriter", "Inference", "CSystem", argumentParser]),
+
+        executable("Convert", ["Checkpoint", "StoreCommands", "StoreWriter", "Inference", "Text", "CSystem"]),
+        executable("Quantize", ["StoreCommands", "StoreWriter", "Inference", "CSystem"]),
         executable("Verify", ["LayerStore", "CKernels", "CSystem"]),
         executable("Run", ["ModelCommandSupport", "Inference", "Text", "CKernels", "CSystem", "CLineEditor"]),
 

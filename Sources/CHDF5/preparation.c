@@ -21,6 +21,7 @@ static const struct {
 } filters[] = {
     {LAMINA_HDF5_ZSTD, "Zstandard compression: http://www.zstd.net"},
     {LAMINA_HDF5_EXP_TIER, "Lamina exp-tier"},
+    {LAMINA_HDF5_ECQ_TIER, "Lamina ecq-tier"},
 };
 
 static int register_filters(void) {

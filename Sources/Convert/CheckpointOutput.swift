@@ -2,6 +2,7 @@ import ArgumentParser
 import CSystem
 import CommandLineSupport
 import LayerStore
+import StoreCommands
 import StoreWriter
 import TensorCore
 

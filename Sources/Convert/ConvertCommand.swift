@@ -4,6 +4,7 @@ import Checkpoint
 import CommandLineSupport
 import Inference
 import LayerStore
+import StoreCommands
 import StoreWriter
 import TensorCore
 
@@ -109,7 +110,7 @@ struct ConvertCommand: ToolCommand {
         let source = try HuggingFaceCache(environment: Console.environment(HuggingFaceCache.variables))
             .checkpointFolder(for: self.source, in: fileSystem)
         let destination = try Destination(store, in: fileSystem)
-        let place = try place(destination, in: fileSystem)
+        let place = try destination.workPlace(overwrite: overwrite)
         let isUnderWay = try fileSystem.exists(place)
         let checkpoint = try CheckpointFolder(
             path: source, deleted: try DeletedSources.files(of: isUnderWay ? place : store, in: fileSystem),
@@ -127,14 +128,16 @@ struct ConvertCommand: ToolCommand {
             freed: deleteProgressively ? try freedBytes(plan, destination, in: fileSystem) : [],
             threads: options.threads, kernels: conversion.kernels)
         if dryRun { return try ConversionReport(plan: plan, forecast: forecast).show(destination, json: json) }
-        try destination.checkSpace(for: forecast.peakBytes)
+        try destination.checkSpace(
+            for: forecast.peakBytes, hint: "make room, or choose another disk; --delete-progressively needs less")
         if deletes {
             let what = deleteOriginal ? "once the store is proven" : "one by one, as soon as the store holds them"
             try Consent.require("Delete the weight files of \(plan.sourceFolder) \(what)?", yes: yes)
         }
-        let run = ConversionRun(conversion, CheckpointSource(checkpoint), isQuiet: quiet)
-        let manifest = try run.convert(to: place)
-        if place != store { try replace(destination) }
+        let run = ConversionRun(
+            conversion, CheckpointSource(checkpoint), verb: "convert", past: "converted", isQuiet: quiet)
+        let manifest = try run.make(at: place)
+        try destination.replaceOld(from: place)
         try finish(manifest, plan, deleted: run.deleted)
     }
 
@@ -145,17 +148,6 @@ struct ConvertCommand: ToolCommand {
         options.deletesProgressively = deleteProgressively
         options.deletesBlobs = permissions.deleteBlobs
         return options
-    }
-
-    /// Where the store is made: where it is to be, or beside the one that is replaced.
-    private func place(_ destination: Destination, in fileSystem: any FileSystem) throws(LaminaError) -> String {
-        // The name of the place beside a store can be too long where the store's own is not.
-        guard overwrite else { return store }
-        let work = destination.replacement.workPath
-        try destination.replacement.finishRemoval()
-        let isStore = try fileSystem.exists(store + "/" + Manifest.fileName)
-        let isUnderWay = try fileSystem.exists(work)
-        return isStore || isUnderWay ? work : store
     }
 
     /// What progressive deletion frees with each file, where it frees space of the store's disk. Throws `.io`.
@@ -176,27 +168,12 @@ struct ConvertCommand: ToolCommand {
         _ conversion: Conversion, place: String, _ destination: Destination
     ) throws(LaminaError) -> Bool {
         if try isReplaced(conversion, place: place) { return true }
-        switch try conversion.find(at: place) {
-        case .noStore:
-            if place != store { try destination.replacement.check() }
-            return false
-        case .completed(let made, let wasUnfinished):
-            guard wasUnfinished || deletes || place != store else { break }
-            if dryRun { return false }
-            if place != store { try replace(destination) }
-            if !quiet { Console.note("note: an earlier run made the store\n") }
-            try finish(made.manifest, conversion.plan, deleted: nil)
-            return true
-        case .otherStore:
-            // A run that was killed between swapping the stores and removing the old one.
-            guard place != store, case .completed(let made, _) = try conversion.find(at: store) else { break }
-            try destination.replacement.removeOld()
-            try finish(made.manifest, conversion.plan, deleted: nil)
-            return true
-        }
-        throw LaminaError(
-            .cannotCreate, place, "there is a layer store already",
-            hint: "choose another name, remove it first, or replace it with --overwrite")
+        guard
+            let manifest = try destination.finishedEarlier(conversion, at: place, accepts: deletes, dryRun: dryRun)
+        else { return false }
+        if !quiet { Console.note("note: an earlier run made the store\n") }
+        try finish(manifest, conversion.plan, deleted: nil)
+        return true
     }
 
     /// Whether an earlier run replaced the store and began to delete the originals: then that is completed. Throws what
@@ -210,11 +187,6 @@ struct ConvertCommand: ToolCommand {
         else { return false }
         try finish(made.manifest, conversion.plan, deleted: nil)
         return true
-    }
-
-    private func replace(_ destination: Destination) throws(LaminaError) {
-        try destination.replacement.swap()
-        try destination.replacement.removeOld()
     }
 
     /// Deletes what is left to delete and says what was made. `deleted` is what the conversion deleted itself.

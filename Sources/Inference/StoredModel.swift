@@ -56,6 +56,7 @@ public struct StoredModel: Sendable {
     }
 
     private func checkTensors() throws(LaminaError) {
+        let quantizable = definition.quantizableRules
         let manifestFile = store.location(of: Manifest.fileName)
         var shards: [String: Manifest.Shard] = [:]
         for shard in store.manifest.shards {
@@ -73,7 +74,9 @@ public struct StoredModel: Sendable {
                     throw LaminaError(
                         .malformed, manifestFile, "the store lacks this tensor", layer: layer, tensor: rule.name)
                 }
-                try StoredModel.check(tensor, rule, file: manifestFile, layer: layer)
+                let mayBeQuantized = quantizable[Array(rule.name.utf8)] != nil
+                try StoredModel.check(
+                    tensor, rule, mayBeQuantized: mayBeQuantized, file: manifestFile, layer: layer)
                 guard tensor.dtype == .float8E4M3 else { continue }
                 try checkFloat8(rule, scales: tensors[rule.name + Float8Blocks.scaleSuffix], layer: layer)
             }
@@ -93,16 +96,17 @@ public struct StoredModel: Sendable {
     }
 
     private static func check(
-        _ tensor: Manifest.Tensor, _ rule: TensorRule, file: String, layer: String
+        _ tensor: Manifest.Tensor, _ rule: TensorRule, mayBeQuantized: Bool, file: String, layer: String
     ) throws(LaminaError) {
         guard tensor.shape == rule.shape else {
             throw LaminaError(
                 .malformed, file, "the tensor's shape contradicts config.json", expected: "\(rule.shape)",
                 found: "\(tensor.shape)", layer: layer, tensor: tensor.name)
         }
-        guard tensor.layout == rule.layout else {
+        guard tensor.layout == rule.layout || (mayBeQuantized && tensor.layout == .panel16) else {
             throw LaminaError(
-                .malformed, file, "the tensor has the wrong layout", expected: rule.layout.name,
+                .malformed, file, "the tensor has the wrong layout",
+                expected: rule.layout.name + (mayBeQuantized ? " or \(TensorLayout.panel16.name)" : ""),
                 found: tensor.layout.name, layer: layer, tensor: tensor.name)
         }
         guard WeightType(tensor.dtype) != nil, tensor.dtype != .float8E4M3 || rule.mayBeFloat8 else {

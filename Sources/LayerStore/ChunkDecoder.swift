@@ -45,7 +45,7 @@ public final class ChunkDecoder: @unchecked Sendable {
     }
 
     /// The stored bytes of one plane.
-    static func bytes(
+    public static func bytes(
         of record: ChunkRecord, in stored: UnsafeRawBufferPointer, base: UInt64
     ) -> UnsafeRawBufferPointer {
         let first = Int(record.offset - base)
@@ -108,6 +108,16 @@ public final class ChunkDecoder: @unchecked Sendable {
             else { throw ChunkDecoder.damage(chunk: chunk, of: tensor) }
             return UnsafeRawPointer(output.start)
         }
+        let record = tensor.chunks[chunk * planeCount]
+        if record.encoding == .ecqTier {
+            let bytes = ChunkDecoder.bytes(of: record, in: stored, base: base)
+            guard
+                CodeTierChunk(bytes, chunk: chunk, of: tensor.geometry)?.decode(
+                    into: output.start, gathered: planeScratch.start, scratch: tierScratch.start, kernels: kernels)
+                    == true
+            else { throw ChunkDecoder.damage(chunk: chunk, of: tensor) }
+            return UnsafeRawPointer(output.start)
+        }
         var planes = [4 of UnsafeRawPointer](repeating: UnsafeRawPointer(output.start))
         var scratchOffset = 0
         for plane in 0..<planeCount {
@@ -136,7 +146,7 @@ public final class ChunkDecoder: @unchecked Sendable {
 
     /// For a chunk whose checksum is right and whose segments are not what its geometry says.
     public static func damage(chunk: Int, of tensor: TensorRecord) -> LaminaError {
-        damage("chunk \(chunk) is not coded as exp-tier says", tensor, tensor.chunks[chunk * tensor.planes.count])
+        damage("chunk \(chunk) is not coded as its codec says", tensor, tensor.chunks[chunk * tensor.planes.count])
     }
 
     private static func damage(_ problem: String, _ tensor: TensorRecord, _ record: ChunkRecord) -> LaminaError {

@@ -55,8 +55,7 @@ public final class PanelDequantizer: @unchecked Sendable {
             for column in stride(from: 0, to: geometry.columns, by: PanelDequantizer.chain) {
                 let count = min(PanelDequantizer.chain, geometry.columns - column)
                 kernels.pointee.dequantize(
-                    scheme.form, &panel, column, count, floats,
-                    PanelDequantizer.rows)
+                    scheme.form, &panel, column, count, floats, PanelDequantizer.rows)
                 for row in 0..<panel.rows { body(floats + row, firstRow + row, column, count) }
             }
         }

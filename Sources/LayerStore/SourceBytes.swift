@@ -35,7 +35,8 @@ public final class SourceBlockReader: @unchecked Sendable {
     }
 
     /// Writes the source bytes of the block that begins at chunk `first` to `target`, which has room for them; of a
-    /// quantized tensor its values in the source's dtype. Throws `.damaged` naming the tensor, `.io`.
+    /// quantized tensor its values in the source's dtype. Throws `.damaged` naming the tensor, `.malformed` for panels no
+    /// writer makes, `.io`.
     public func read(
         _ tensor: TensorRecord, blockFrom first: Int, from file: OpenFile, into target: UnsafeMutableRawPointer
     ) throws(LaminaError) {
@@ -52,6 +53,9 @@ public final class SourceBlockReader: @unchecked Sendable {
                     planeCount: planeBytes.count, planeBytes: planeBytes)
             } catch {
                 throw error.about(file.path)
+            }
+            if let problem = PanelCheck.problem(elements, chunk: chunk, of: tensor) {
+                throw LaminaError(.malformed, file.path, "chunk \(chunk): \(problem)", tensor: tensor.name)
             }
             place(elements, chunk: chunk, of: tensor, in: target)
         }
@@ -95,13 +99,13 @@ public final class SourceBytes {
     private let reader: SourceBlockReader
     private let rows: AlignedBuffer
 
-    /// Room for every tensor of `header`. Throws `.limit`.
-    public init(header: ShardHeader, kernels: KernelTable) throws(LaminaError) {
-        let rowBytes = header.tensors.map(\.sourceBlockBytes).max() ?? 0
+    /// Room for every one of `tensors`. Throws `.limit`.
+    public init(tensors: [TensorRecord], kernels: KernelTable) throws(LaminaError) {
+        let rowBytes = tensors.map(\.sourceBlockBytes).max() ?? 0
         guard rowBytes <= 1 << 30 else {
             throw LaminaError(.limit, "", "64 rows of a matrix are too large", found: "\(rowBytes) bytes")
         }
-        reader = try SourceBlockReader(tensors: header.tensors, kernels: kernels)
+        reader = try SourceBlockReader(tensors: tensors, kernels: kernels)
         rows = try AlignedBuffer(count: rowBytes)
     }
 
@@ -145,5 +149,15 @@ extension ChunkGeometry {
         }
         let lastRow = min(rows, (extent.firstUnit + extent.unitCount) * unitRows)
         return UInt64(firstRow * rowBytes)..<UInt64(lastRow * rowBytes)
+    }
+
+    /// The chunk with which the block begins that holds byte `offset` of the source.
+    public func sourceBlock(holding offset: UInt64) -> Int {
+        let rowBytes = UInt64(columns * elementSize)
+        if layout == .rows, columnRanges > 1 {
+            let rangeBytes = UInt64(columnsPerChunk * elementSize)
+            return Int(offset / rowBytes) * columnRanges + Int(offset % rowBytes / rangeBytes)
+        }
+        return Int(offset / (UInt64(unitsPerChunk * unitRows) * rowBytes)) * chunksPerSourceBlock
     }
 }

@@ -54,26 +54,31 @@ final class Block: @unchecked Sendable {
 
     let sequence: BlockSequence
     let jobIndex: Int
+    /// As the sequence has it, but for the step that a sample is coded with.
+    private(set) var job: TensorJob
     /// Among the blocks of its tensor.
     let index: Int
     let buffers: BlockBuffers
     var progress = Progress()
+    /// What was read for the block, and of that what it stores.
+    private(set) var readBytes = UnsafeRawBufferPointer(start: nil, count: 0)
     private(set) var sourceBytes = UnsafeRawBufferPointer(start: nil, count: 0)
     var planes: [EncodedPlane] = []
+    /// What quantizing it cost.
+    var loss = QuantizationLoss()
 
     init(of sequence: BlockSequence, job jobIndex: Int, index: Int, in buffers: BlockBuffers) {
         self.sequence = sequence
         self.jobIndex = jobIndex
+        job = sequence.jobs[jobIndex]
         self.index = index
         self.buffers = buffers
     }
 
-    var job: TensorJob { sequence.jobs[jobIndex] }
-
     /// Throws what reading the source throws, with the tensor's name.
     func read() throws(LaminaError) {
         let job = job
-        let range = job.sourceBytes(ofBlock: index)
+        let range = job.readBytes(ofBlock: index)
         let pages = buffers.source.bytes
         let base = buffers.source.start
         var start = 0
@@ -89,8 +94,24 @@ final class Block: @unchecked Sendable {
             memmove(base, base + start, range.count)
             start = 0
         }
-        sourceBytes = UnsafeRawBufferPointer(start: base + start, count: range.count)
+        readBytes = UnsafeRawBufferPointer(start: base + start, count: range.count)
+        if job.copied == nil {
+            let own = job.sourceBytes(ofBlock: index)
+            let first = Int(own.lowerBound - range.lowerBound)
+            sourceBytes = UnsafeRawBufferPointer(rebasing: readBytes[first..<(first + own.count)])
+        }
     }
+
+    /// Encodes a sample again, with another step. Throws what encoding throws.
+    func encode(with encoder: BlockEncoder, step: Double) throws(LaminaError) {
+        job.quantization.step = step
+        planes = []
+        loss = QuantizationLoss()
+        try encoder.encode(self)
+    }
+
+    /// Bytes of the tensor that the block stands for, for progress.
+    var progressBytes: UInt64 { UInt64(job.sourceBytes(ofBlock: index).count) }
 }
 
 /// The blocks of one shard's tensors, in order, and the digests of the tensors' source bytes.
@@ -128,7 +149,10 @@ final class BlockSequence: @unchecked Sendable {
     /// Whether all blocks of the same tensor before this one are hashed.
     func isNext(toHash block: Block) -> Bool { hashes[block.jobIndex].nextIndex == block.index }
 
-    func hash(_ block: Block) { hashes[block.jobIndex].hasher.update(block.sourceBytes) }
+    func hash(_ block: Block) {
+        if case .noted = block.job.digest { return }
+        hashes[block.jobIndex].hasher.update(block.sourceBytes)
+    }
 
     func didHash(_ block: Block) { hashes[block.jobIndex].nextIndex += 1 }
 

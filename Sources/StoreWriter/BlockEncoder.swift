@@ -9,13 +9,24 @@ final class BlockEncoder: @unchecked Sendable {
     private let layoutScratch: AlignedBuffer
     private let planeScratch: AlignedBuffer
     private let zstd: LiteralZstdEncoder
+    private let quantizer: PanelQuantizer
     private let kernels: KernelTable
 
-    init(slotBytes: Int, kernels: KernelTable) throws(LaminaError) {
+    /// Room for chunks of any of `jobs`. Throws `.limit`.
+    init(jobs: [TensorJob], kernels: KernelTable) throws(LaminaError) {
+        let slotBytes = BlockEncoder.slotBytes(jobs)
         layoutScratch = try AlignedBuffer(count: slotBytes)
         planeScratch = try AlignedBuffer(count: slotBytes + 64 * Codecs.maximumPlanes)
         zstd = try LiteralZstdEncoder()
+        quantizer = try PanelQuantizer(jobs: jobs, kernels: kernels)
         self.kernels = kernels
+    }
+
+    private static func slotBytes(_ jobs: [TensorJob]) -> Int { jobs.map(\.geometry.slotBytes).max() ?? 0 }
+
+    /// About what one of them takes.
+    static func memoryBytes(for jobs: [TensorJob]) -> Int {
+        2 * slotBytes(jobs) + PanelQuantizer.memoryBytes(for: jobs) + (1 << 20)
     }
 
     /// Encodes the chunks of `block`. Throws `.unexpected`.
@@ -31,9 +42,16 @@ final class BlockEncoder: @unchecked Sendable {
     private func encodeChunk(
         _ chunk: Int, of job: TensorJob, block: Block, used: inout Int
     ) throws(LaminaError) {
+        if let copied = job.copied { return try copy(chunk, of: copied, block: block) }
         let geometry = job.geometry
         let specifications = job.codec.planes(elementSize: job.dtype.size)
-        let elements = layOut(chunk, of: job, from: block.sourceBytes)
+        let elements: UnsafeRawPointer
+        if let scheme = job.scheme {
+            block.loss += try quantizer.quantize(chunk, of: job, by: scheme, block: block, into: layoutScratch.start)
+            elements = UnsafeRawPointer(layoutScratch.start)
+        } else {
+            elements = layOut(chunk, of: job, from: block.sourceBytes)
+        }
         let isSplit = specifications.count > 1
         var planes: [UnsafeMutableRawPointer] = []
         if isSplit {
@@ -41,14 +59,13 @@ final class BlockEncoder: @unchecked Sendable {
             var offset = 0
             for specification in specifications {
                 planes.append(scratch + offset)
-                offset += roundedUp(geometry.slotElements * specification.bytesPerElement, to: 64)
+                offset += roundedUp(specification.slotBytes(geometry), to: 64)
             }
             job.codec.split(elements, into: planes, count: geometry.slotElements, kernels: kernels)
         }
         for (index, specification) in specifications.enumerated() {
-            let count = geometry.slotElements * specification.bytesPerElement
             let plane = UnsafeRawBufferPointer(
-                start: isSplit ? UnsafeRawPointer(planes[index]) : elements, count: count)
+                start: isSplit ? UnsafeRawPointer(planes[index]) : elements, count: specification.slotBytes(geometry))
             let room = UnsafeMutableRawBufferPointer(rebasing: block.buffers.output.bytes[used...])
             let (size, encoding) = try store(plane, specification.coding, chunk: chunk, of: geometry, into: room)
             let stored = UnsafeRawBufferPointer(rebasing: room[0..<size])
@@ -56,6 +73,27 @@ final class BlockEncoder: @unchecked Sendable {
                 EncodedPlane(
                     chunk: chunk, plane: index, range: used..<(used + size), encoding: encoding, hash: xxh3(stored)))
             used += job.encodedBytes(of: specification)
+        }
+    }
+
+    /// Takes the stored planes of a chunk over, if they are what their shard says. Throws `.damaged`.
+    private func copy(_ chunk: Int, of copied: CopiedChunks, block: Block) throws(LaminaError) {
+        let tensor = copied.record
+        let planes = tensor.planes.count
+        let base = tensor.extent(ofChunk: chunk).lowerBound
+        try ChunkDecoder.check(tensor, chunk: chunk, stored: block.readBytes, base: base, planeCount: planes)
+        var used = 0
+        for plane in 0..<planes {
+            let record = tensor.record(chunk: chunk, plane: plane, planeCount: planes)
+            let bytes = ChunkDecoder.bytes(of: record, in: block.readBytes, base: base)
+            if let start = bytes.baseAddress {
+                (block.buffers.output.start + used).copyMemory(from: start, byteCount: bytes.count)
+            }
+            block.planes.append(
+                EncodedPlane(
+                    chunk: chunk, plane: plane, range: used..<(used + bytes.count), encoding: record.encoding,
+                    hash: record.hash))
+            used += roundedUp(bytes.count, to: AlignedBuffer.alignment)
         }
     }
 
@@ -70,6 +108,9 @@ final class BlockEncoder: @unchecked Sendable {
             case .raw: plane.count
             case .zstd: try zstd.encode(plane, into: room)
             case .expTier: TierChunk.encode(start, chunk: chunk, of: geometry, into: target, kernels: kernels)
+            case .ecqTier:
+                CodeTierChunk.encode(
+                    start, chunk: chunk, of: geometry, into: target, gathered: planeScratch.start, kernels: kernels)
             }
         if size <= plane.count - plane.count * 3 / 100 - 1 { return (size, coding) }
         target.copyMemory(from: start, byteCount: plane.count)
@@ -89,6 +130,8 @@ final class BlockEncoder: @unchecked Sendable {
         case .rows:
             if source.count == geometry.slotBytes { return start }
             memcpy(target, start, source.count)
+        // Quantized, never laid out.
+        case .panel16: break
         case .panel64:
             let firstUnit = extent.firstUnit
             var offset = 0

@@ -35,9 +35,8 @@ final class BlockPipeline {
         for _ in 0..<BlockPipeline.bufferCount(for: jobs) { buffers.append(try BlockBuffers(jobs: jobs)) }
         let queue = BlockQueue(buffers: buffers)
         self.queue = queue
-        let slotBytes = jobs.map(\.geometry.slotBytes).max() ?? 0
         for _ in 0..<count {
-            let encoder = try BlockEncoder(slotBytes: slotBytes, kernels: kernels)
+            let encoder = try BlockEncoder(jobs: jobs, kernels: kernels)
             try start { BlockPipeline.work(queue, encoder) }
         }
         for _ in 0..<BlockPipeline.readerCount { try start { BlockPipeline.read(queue) } }
@@ -50,8 +49,8 @@ final class BlockPipeline {
     /// About the most memory that a conversion of `jobs` takes, in bytes: the buffers here, each thread's scratch, and what
     /// the program, its libraries and the reading back of a shard need.
     static func memoryBytes(for jobs: [TensorJob], threads: Int) -> Int {
-        let scratch = 3 * (jobs.map(\.geometry.slotBytes).max() ?? 0) + (1 << 20)
-        return bufferCount(for: jobs) * BlockBuffers.bytes(for: jobs) + threads * scratch + (112 << 20)
+        bufferCount(for: jobs) * BlockBuffers.bytes(for: jobs) + threads * BlockEncoder.memoryBytes(for: jobs)
+            + (112 << 20)
     }
 
     deinit {

@@ -104,7 +104,7 @@ public struct Conversion {
         }
         try work.finish()
         if let failure { throw failure }
-        for index in plan.source.files.indices where writer.originals.files[index].state == .present {
+        for (index, original) in writer.originals.files.enumerated() where original.state == .present {
             try source.checkUnchanged(index)
         }
         return try writer.seal()

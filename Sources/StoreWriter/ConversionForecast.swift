@@ -102,7 +102,7 @@ private struct Samples {
         _ jobs: [TensorJob], kernels: KernelTable, _ clock: inout SampleClock
     ) throws(LaminaError) -> Double {
         let buffers = try BlockBuffers(jobs: jobs)
-        let encoder = try BlockEncoder(slotBytes: jobs.map(\.geometry.slotBytes).max() ?? 1, kernels: kernels)
+        let encoder = try BlockEncoder(jobs: jobs, kernels: kernels)
         let total = jobs.reduce(0) { $0 + $1.blockCount }
         let count = min(total, ConversionForecast.sampleCount)
         var (source, stored) = (0, 0)

@@ -32,12 +32,16 @@ public struct ConversionPlan: Sendable {
     public var sideFiles: [(name: String, bytes: [UInt8])]
     /// The folder of the source, absolute and without links; not part of the plan's identity.
     public var sourceFolder: String
-    /// The source's files as they were when they were opened, in the order of `source.files`.
+    /// The source's files as they were when they were opened, in the order of `source.files`; none where the source is
+    /// another store.
     public var originals: [OriginalsRecord.File]
+    /// Digest of the store that is the source; `nil` for a checkpoint.
+    public var sourceStore: SHA256Digest?
 
     public init(
         architecture: String, chunkBytes: Int, source: Manifest.Source, shards: [Shard], tied: [Manifest.Tie],
-        sideFiles: [(name: String, bytes: [UInt8])], sourceFolder: String, originals: [OriginalsRecord.File]
+        sideFiles: [(name: String, bytes: [UInt8])], sourceFolder: String, originals: [OriginalsRecord.File],
+        sourceStore: SHA256Digest? = nil
     ) {
         self.architecture = architecture
         self.chunkBytes = chunkBytes
@@ -47,6 +51,7 @@ public struct ConversionPlan: Sendable {
         self.sideFiles = sideFiles
         self.sourceFolder = sourceFolder
         self.originals = originals
+        self.sourceStore = sourceStore
     }
 
     /// The shards in the order they are made: file after file of the source, all shards that have a part of it, so that
@@ -70,11 +75,14 @@ public struct ConversionPlan: Sendable {
         for file in sideFiles {
             hasher.update(Array("\(file.name) \(SHA256.digest(of: file.bytes))\n".utf8))
         }
+        if let sourceStore { hasher.update(Array("\(sourceStore)\n".utf8)) }
         for file in source.files { hasher.update(Array("\(file.path) \(file.size)\n".utf8)) }
         for shard in shards {
             hasher.update(Array("\(shard.layer)\n".utf8))
             for job in shard.tensors {
-                hasher.update(Array("\(job.name)\u{0}\(job.codec.name) \(job.layout.name) \(job.sourceOffset)\n".utf8))
+                let step = job.quantization.step.map { " \($0)" } ?? ""
+                hasher.update(
+                    Array("\(job.name)\u{0}\(job.codec.name) \(job.layout.name) \(job.sourceOffset)\(step)\n".utf8))
             }
         }
         return hasher.finalize()

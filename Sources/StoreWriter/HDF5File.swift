@@ -32,12 +32,15 @@ package final class HDF5File {
         case zstd
         /// Decode segments of BF16 words whose exponents are coded by rank: filter 44554, Lamina's own.
         case expTier
+        /// Decode segments of quantized panels whose codes are coded in tiers: filter 44555, Lamina's own.
+        case ecqTier
 
         fileprivate var number: lamina_hdf5_filter {
             switch self {
             case .none: LAMINA_HDF5_NO_FILTER
             case .zstd: LAMINA_HDF5_ZSTD
             case .expTier: LAMINA_HDF5_EXP_TIER
+            case .ecqTier: LAMINA_HDF5_ECQ_TIER
             }
         }
     }

@@ -25,6 +25,7 @@ struct ShardWriter {
             file: temporary.file, userBlockSize: Int(userBlock))
         let datasets = try makeDatasets(jobs, in: structure)
         var records: [[ChunkRecord]] = jobs.map { _ in [] }
+        var losses = jobs.map { _ in QuantizationLoss() }
         let digests = try pipeline.run(jobs, following: following) { (block) throws(LaminaError) in
             let output = block.buffers.output.bytes
             let job = block.job
@@ -39,7 +40,8 @@ struct ShardWriter {
                         offset: offset, storedSize: UInt32(plane.range.count), encoding: plane.encoding,
                         hash: plane.hash))
             }
-            try progress(UInt64(block.sourceBytes.count))
+            losses[block.jobIndex] += block.loss
+            try progress(block.progressBytes)
         }
         let fileSize = try structure.finish()
         let tensors = zip(jobs, records).map { job, records in
@@ -49,8 +51,11 @@ struct ShardWriter {
         }
         let header = ShardHeader(userBlockSize: userBlock, fileSize: fileSize, tensors: tensors)
         try header.encoded().withBytes { (bytes) throws(LaminaError) in try temporary.file.write(bytes, at: 0) }
-        return WrittenShard(
-            header: header, temporary: temporary, tensors: zip(jobs, digests).map { $0.manifestEntry(digest: $1) })
+        var entries: [Manifest.Tensor] = []
+        for (index, job) in jobs.enumerated() {
+            entries.append(try job.manifestEntry(found: digests[index], loss: losses[index]))
+        }
+        return WrittenShard(header: header, temporary: temporary, tensors: entries)
     }
 
     /// One group per tensor, one dataset per plane, all before the first chunk so that the structure stays together.
@@ -58,20 +63,10 @@ struct ShardWriter {
         var result: [[HDF5File.Dataset]] = []
         for job in jobs {
             let geometry = job.geometry
-            let group = try structure.makeGroup(
-                job.storedName,
-                attributes: [
-                    HDF5File.Attribute("name", .text(job.storedName)),
-                    HDF5File.Attribute("dtype", .text(job.dtype.rawValue)),
-                    HDF5File.Attribute("shape", .naturals(job.shape.dimensions.map(UInt64.init))),
-                    HDF5File.Attribute("layout", .text(geometry.layout.name)),
-                    HDF5File.Attribute("codec", .text(job.codec.name)),
-                    HDF5File.Attribute("units_per_chunk", .integer(Int64(geometry.unitsPerChunk))),
-                    HDF5File.Attribute("columns_per_chunk", .integer(Int64(geometry.columnsPerChunk))),
-                ])
+            let group = try structure.makeGroup(job.storedName, attributes: attributes(of: job))
             var datasets: [HDF5File.Dataset] = []
             for plane in job.codec.planes(elementSize: job.dtype.size) where geometry.chunkCount > 0 {
-                let chunkBytes = geometry.slotElements * plane.bytesPerElement
+                let chunkBytes = plane.slotBytes(geometry)
                 datasets.append(
                     try structure.makeDataset(
                         plane.name, in: group, bytes: chunkBytes * geometry.chunkCount, chunkBytes: chunkBytes,
@@ -80,6 +75,23 @@ struct ShardWriter {
             result.append(datasets)
         }
         return result
+    }
+
+    private func attributes(of job: TensorJob) -> [HDF5File.Attribute] {
+        let geometry = job.geometry
+        var attributes = [
+            HDF5File.Attribute("name", .text(job.storedName)),
+            HDF5File.Attribute("dtype", .text(job.dtype.rawValue)),
+            HDF5File.Attribute("shape", .naturals(job.shape.dimensions.map(UInt64.init))),
+            HDF5File.Attribute("layout", .text(geometry.layout.name)),
+            HDF5File.Attribute("codec", .text(job.codec.name)),
+            HDF5File.Attribute("units_per_chunk", .integer(Int64(geometry.unitsPerChunk))),
+            HDF5File.Attribute("columns_per_chunk", .integer(Int64(geometry.columnsPerChunk))),
+        ]
+        if geometry.layout == .panel16 {
+            attributes.append(HDF5File.Attribute("panel_bytes", .integer(Int64(geometry.panelBytes))))
+        }
+        return attributes
     }
 }
 
@@ -91,6 +103,7 @@ extension HDF5File.Filter {
             case .raw: .none
             case .zstd: .zstd
             case .expTier: .expTier
+            case .ecqTier: .ecqTier
             }
     }
 }

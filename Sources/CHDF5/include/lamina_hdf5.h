@@ -27,6 +27,7 @@ typedef enum lamina_hdf5_filter {
     LAMINA_HDF5_NO_FILTER = 0,
     LAMINA_HDF5_ZSTD = 32015,      // the registered HDF5 filter: one zstd frame per chunk
     LAMINA_HDF5_EXP_TIER = 44554,  // Lamina's own, from the range nobody registers: formats/shard.md, "exp-tier"
+    LAMINA_HDF5_ECQ_TIER = 44555,  // the same for codes of quantized panels: formats/ecq-tier.md
 } lamina_hdf5_filter;
 
 // Bit 0 of a chunk's filter mask: the first filter was skipped, the chunk is stored as it is.

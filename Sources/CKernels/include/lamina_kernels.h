@@ -264,6 +264,7 @@ typedef struct lamina_kernels {
     // Adds k_begin..<k_begin + k_count to a panel's sums; decoded[(k - k_begin) * 16 + r] as dequantize_panel leaves it.
     void (*add_panel_errors)(const lamina_quantize_source *source, size_t k_begin, size_t k_count,
                              const float *decoded, lamina_panel_errors *sums);
+
     // Codes LAMINA_CODES_GROUP to LAMINA_CODES_LARGEST bytes, a multiple of LAMINA_CODES_GROUP, as one segment and returns
     // its size, a multiple of 64. Room: lamina_codes_bound(count).
     size_t (*encode_codes)(const uint8_t *codes, size_t count, void *segment);

@@ -47,47 +47,28 @@ extension ChunkGeometry {
 
 /// The segments of a chunk coded with `exp-tier`, found through its directory.
 public struct TierChunk {
-    private let bytes: UnsafeRawBufferPointer
-    public let segmentCount: Int
+    private let directory: SegmentDirectory
 
     /// `nil` if the directory is not that of `segmentCount` adjacent segments, for a slot of `slotWords`, that fill
     /// `bytes`.
     public init?(_ bytes: UnsafeRawBufferPointer, segmentCount: Int, slotWords: Int) {
-        let directory = TierChunk.directoryBytes(segmentCount: segmentCount)
-        guard bytes.count >= directory, TierChunk.word(bytes, 0) == segmentCount,
-            TierChunk.word(bytes, 4) == slotWords
-        else { return nil }
-        var next = directory
-        for segment in 0..<segmentCount {
-            let offset = TierChunk.word(bytes, 8 + 8 * segment)
-            let size = TierChunk.word(bytes, 12 + 8 * segment)
-            guard offset == next, size > 0, size % 64 == 0, size <= bytes.count - offset else { return nil }
-            next = offset + size
+        guard let directory = SegmentDirectory(bytes, segmentCount: segmentCount, slotUnits: slotWords) else {
+            return nil
         }
-        guard next == bytes.count else { return nil }
-        self.bytes = bytes
-        self.segmentCount = segmentCount
+        self.directory = directory
     }
+
+    public var segmentCount: Int { directory.segmentCount }
 
     /// The bytes of one segment.
-    public func segment(_ index: Int) -> UnsafeRawBufferPointer {
-        let offset = TierChunk.word(bytes, 8 + 8 * index)
-        return UnsafeRawBufferPointer(rebasing: bytes[offset..<(offset + TierChunk.word(bytes, 12 + 8 * index))])
-    }
-
-    private static func word(_ bytes: UnsafeRawBufferPointer, _ offset: Int) -> Int {
-        Int(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
-    }
-
-    /// Bytes before the first segment.
-    static func directoryBytes(segmentCount: Int) -> Int { roundedUp(8 + 8 * segmentCount, to: 64) }
+    public func segment(_ index: Int) -> UnsafeRawBufferPointer { directory.segment(index) }
 
     /// Room that suffices for the chunk of `geometry` that takes most, whatever its words are.
     public static func bound(_ geometry: ChunkGeometry) -> Int {
         guard geometry.chunkCount > 0 else { return 0 }
         let extent = geometry.chunk(0)
         let segments = geometry.tierSegmentCount(ofChunk: 0)
-        return (0..<segments).reduce(directoryBytes(segmentCount: segments)) {
+        return (0..<segments).reduce(SegmentDirectory.byteCount(segmentCount: segments)) {
             $0 + lamina_tier_bound(geometry.tierSegmentWords($1, of: extent))
         }
     }
@@ -98,21 +79,14 @@ public struct TierChunk {
         kernels: KernelTable
     ) -> Int {
         let extent = geometry.chunk(index)
-        let segments = geometry.tierSegmentCount(ofChunk: index)
-        var next = directoryBytes(segmentCount: segments)
-        room.initializeMemory(as: UInt8.self, repeating: 0, count: next)
-        room.storeBytes(of: UInt32(segments).littleEndian, as: UInt32.self)
-        room.storeBytes(of: UInt32(geometry.slotElements).littleEndian, toByteOffset: 4, as: UInt32.self)
         var source = words.assumingMemoryBound(to: UInt16.self)
-        for segment in 0..<segments {
+        return SegmentDirectory.write(
+            segmentCount: geometry.tierSegmentCount(ofChunk: index), slotUnits: geometry.slotElements, to: room
+        ) { segment, place in
             let count = geometry.tierSegmentWords(segment, of: extent)
-            let size = kernels.pointee.encode_tier(source, count, room + next)
-            room.storeBytes(of: UInt32(next).littleEndian, toByteOffset: 8 + 8 * segment, as: UInt32.self)
-            room.storeBytes(of: UInt32(size).littleEndian, toByteOffset: 12 + 8 * segment, as: UInt32.self)
-            next += size
-            source += count
+            defer { source += count }
+            return kernels.pointee.encode_tier(source, count, place)
         }
-        return next
     }
 
     /// Decodes all words of a chunk and zeroes the rest of its slot; false if a segment is not what the geometry says.

@@ -7,4 +7,5 @@ public struct DynamicInt8: QuantizationScheme {
     public var identifier: UInt8 { 21 }
     public var name: String { "int8-dynamic" }
     public var form: lamina_scheme { LAMINA_SCHEME_INT8_DYNAMIC }
+    public var flatBlock: Int { 2048 }
 }

@@ -8,6 +8,7 @@ public struct EntropyCodedTiers: QuantizationScheme {
     public var name: String { "ecq-tier" }
     public var form: lamina_scheme { LAMINA_SCHEME_ROW8 }
     public var coding: ChunkRecord.Encoding { .ecqTier }
+    public var hasFreeStep: Bool { true }
 }
 
 /// `ecq-huf`: the same codes Huffman-coded: about 1 % smaller, decoded at a quarter of the speed.
@@ -17,4 +18,5 @@ public struct EntropyCodedHuffman: QuantizationScheme {
     public var name: String { "ecq-huf" }
     public var form: lamina_scheme { LAMINA_SCHEME_ROW8 }
     public var coding: ChunkRecord.Encoding { .zstd }
+    public var hasFreeStep: Bool { true }
 }

@@ -8,12 +8,18 @@ public protocol QuantizationScheme: Codec {
     var form: lamina_scheme { get }
     /// How a chunk of panels is stored.
     var coding: ChunkRecord.Encoding { get }
+    /// Neighbours in the flattened tensor that share a scale, where blocks run on from row to row; else 1.
+    var flatBlock: Int { get }
+    /// Whether the step of a row is free: the rate is a choice then.
+    var hasFreeStep: Bool { get }
 }
 
 extension QuantizationScheme {
     public var isLossless: Bool { false }
     public var dtype: DType? { nil }
     public var coding: ChunkRecord.Encoding { .raw }
+    public var flatBlock: Int { 1 }
+    public var hasFreeStep: Bool { false }
 
     public func planes(elementSize: Int) -> [PlaneSpecification] {
         [PlaneSpecification(name: "blocks", content: .panels, coding: coding)]

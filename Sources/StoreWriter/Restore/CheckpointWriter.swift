@@ -147,7 +147,7 @@ public struct CheckpointWriter {
             return digest == expected ? digest : nil
         case .weights(let layout, let other):
             let check = WeightFileCheck(
-                layout: layout, other: try other.load(from: store), store: store, pool: checkPool)
+                layout: layout, other: try other.load(from: store), store: store, kernels: kernels, pool: checkPool)
             return try check.digest(of: opened) { (bytes) throws(LaminaError) in
                 try observer.processed(bytes: bytes)
             }

@@ -6,6 +6,7 @@ struct WeightFileCheck {
     let layout: WeightFileLayout
     let other: [UInt8]
     let store: Store
+    let kernels: KernelTable
     let pool: WorkerPool
 
     /// The file's SHA-256, `nil` if it is not that file. Throws `.io`, and what `progress` throws.
@@ -13,20 +14,41 @@ struct WeightFileCheck {
         of file: OpenFile, progress: (UInt64) throws(LaminaError) -> Void
     ) throws(LaminaError) -> SHA256Digest? {
         let whole = RunningDigest()
-        let runs = RunComparison(layout: layout, other: other, digest: { digest(of: $0) })
+        let expected = try expectedDigests()
+        let runs = RunComparison(layout: layout, other: other, expected: expected)
         try FileScan(file: file, size: layout.size, pool: pool).run(
             [whole, runs], until: { runs.differs }, progress: progress)
         guard !runs.differs else { return nil }
-        for place in layout.sharing where try !isSame(layout.places[place], in: file) { return nil }
+        for place in layout.sharing where try digest(of: layout.places[place], in: file) != expected[place] {
+            return nil
+        }
         return whole.finish()
     }
 
-    private func digest(of place: WeightFileLayout.Place) -> SHA256Digest {
-        store.manifest.shards[place.shard].tensors[place.tensor].digest
+    /// Of each place of the layout: that of the source's bytes, or of a quantized tensor's values, which have to be
+    /// computed. Throws `.damaged`, `.io`.
+    private func expectedDigests() throws(LaminaError) -> [SHA256Digest] {
+        var digests: [SHA256Digest] = []
+        var tensors: StoredTensors?
+        for (index, place) in layout.places.enumerated() {
+            let entry = store.manifest.shards[place.shard].tensors[place.tensor]
+            guard entry.quantization != nil else {
+                digests.append(entry.digest)
+                continue
+            }
+            let opened = if let tensors { tensors } else { try StoredTensors(layout, of: store) }
+            tensors = opened
+            let tensor = try opened.tensor(index)
+            var hasher = SHA256()
+            let values = try SourceBytes(tensors: [tensor.record], kernels: kernels)
+            try values.read(tensor.record, from: tensor.file) { (bytes) throws(LaminaError) in hasher.update(bytes) }
+            digests.append(hasher.finalize())
+        }
+        return digests
     }
 
     /// Of a tensor that shares bytes with others.
-    private func isSame(_ place: WeightFileLayout.Place, in file: OpenFile) throws(LaminaError) -> Bool {
+    private func digest(of place: WeightFileLayout.Place, in file: OpenFile) throws(LaminaError) -> SHA256Digest {
         let buffer = try AlignedBuffer(count: 1 << 20)
         var hasher = SHA256()
         var position = place.bytes.lowerBound
@@ -37,7 +59,7 @@ struct WeightFileCheck {
             hasher.update(UnsafeRawBufferPointer(part))
             position += UInt64(count)
         }
-        return hasher.finalize() == digest(of: place)
+        return hasher.finalize()
     }
 }
 
@@ -46,18 +68,17 @@ private final class RunComparison: WindowConsumer, @unchecked Sendable {
     // Sendable: one task per window uses it.
     private let layout: WeightFileLayout
     private let other: [UInt8]
-    private let digest: @Sendable (WeightFileLayout.Place) -> SHA256Digest
+    private let expected: [SHA256Digest]
     private let running = RunningDigest()
     private let sharing: Set<Int>
     private var next = 0
     private(set) var differs = false
 
-    init(
-        layout: WeightFileLayout, other: [UInt8], digest: @escaping @Sendable (WeightFileLayout.Place) -> SHA256Digest
-    ) {
+    /// `expected` has a digest for each place.
+    init(layout: WeightFileLayout, other: [UInt8], expected: [SHA256Digest]) {
         self.layout = layout
         self.other = other
-        self.digest = digest
+        self.expected = expected
         sharing = Set(layout.sharing)
     }
 
@@ -76,7 +97,7 @@ private final class RunComparison: WindowConsumer, @unchecked Sendable {
                 differs = !bytes.elementsEqual(other[start..<(start + bytes.count)])
             case .tensor(let place) where !sharing.contains(place):
                 running.update(bytes)
-                if isEnd { differs = running.finish() != digest(layout.places[place]) }
+                if isEnd { differs = running.finish() != expected[place] }
             case .tensor: break
             }
             guard isEnd else { return }

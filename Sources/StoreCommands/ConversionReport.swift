@@ -5,9 +5,14 @@ import StoreWriter
 import TensorCore
 
 /// What a conversion would do, for `--dry-run`.
-struct ConversionReport {
-    let plan: ConversionPlan
-    let forecast: ConversionForecast
+package struct ConversionReport {
+    private let plan: ConversionPlan
+    private let forecast: ConversionForecast
+
+    package init(plan: ConversionPlan, forecast: ConversionForecast) {
+        self.plan = plan
+        self.forecast = forecast
+    }
 
     /// About how long it takes, in seconds: the slower of processors and disk, which reads the source and writes the store
     /// at the rate at which samples of the source were read.
@@ -17,7 +22,7 @@ struct ConversionReport {
     }
 
     /// Prints it. Throws `.io`.
-    func show(_ destination: Destination, json: Bool) throws(LaminaError) {
+    package func show(_ destination: Destination, json: Bool) throws(LaminaError) {
         if json { return try Console.out(document(destination).text() + "\n") }
         for (shard, bytes) in zip(plan.shards, forecast.shardBytes) {
             try Console.out(
@@ -54,21 +59,30 @@ struct ConversionReport {
 }
 
 /// What a conversion did.
-struct ConversionSummary {
-    let store: String
-    let manifest: Manifest
-    let plan: ConversionPlan
-    let originals: [OriginalsDeletion.Entry]
+package struct ConversionSummary {
+    private let store: String
+    private let manifest: Manifest
+    private let plan: ConversionPlan
+    private let originals: [OriginalsDeletion.Entry]
+
+    package init(
+        store: String, manifest: Manifest, plan: ConversionPlan, originals: [OriginalsDeletion.Entry] = []
+    ) {
+        self.store = store
+        self.manifest = manifest
+        self.plan = plan
+        self.originals = originals
+    }
 
     private var storedBytes: UInt64 { manifest.shards.reduce(0) { $0 + $1.size } }
 
-    var text: String {
+    package var text: String {
         let ratio = storedBytes == 0 ? 1 : Double(plan.byteCount) / Double(storedBytes)
         return "\(store): \(formattedBytes(storedBytes)), ratio \(formatted(ratio, decimals: 3)), "
             + "root digest \(manifest.rootDigest)"
     }
 
-    var json: JSONValue {
+    package var json: JSONValue {
         [
             "store": .string(store), "architecture": .string(manifest.architecture),
             "shards": JSONValue(manifest.shards.count), "tensors": JSONValue(manifest.tensorCount),

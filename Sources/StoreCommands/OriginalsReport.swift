@@ -3,8 +3,8 @@ import StoreWriter
 import TensorCore
 
 /// What became of originals, for people and for machines.
-enum OriginalsReport {
-    static func line(_ entry: OriginalsDeletion.Entry, isPreview: Bool = false) -> String {
+package enum OriginalsReport {
+    package static func line(_ entry: OriginalsDeletion.Entry, isPreview: Bool = false) -> String {
         let name = escapedForDisplay(entry.path)
         switch entry.outcome {
         case .deleted(let bytes):
@@ -14,7 +14,7 @@ enum OriginalsReport {
         }
     }
 
-    static func json(_ entries: [OriginalsDeletion.Entry]) -> JSONValue {
+    package static func json(_ entries: [OriginalsDeletion.Entry]) -> JSONValue {
         .array(
             entries.map { entry in
                 var members: [(key: String, value: JSONValue)] = [("path", .string(entry.path))]
@@ -30,12 +30,12 @@ enum OriginalsReport {
             })
     }
 
-    static func freedBytes(_ entries: [OriginalsDeletion.Entry]) -> UInt64 {
+    package static func freedBytes(_ entries: [OriginalsDeletion.Entry]) -> UInt64 {
         entries.reduce(0) { if case .deleted(let bytes) = $1.outcome { $0 + bytes } else { $0 } }
     }
 
     /// Throws `.malformed` if an original stays because it is not what was converted: then somebody should look at it.
-    static func check(_ entries: [OriginalsDeletion.Entry], store: String) throws(LaminaError) {
+    package static func check(_ entries: [OriginalsDeletion.Entry], store: String) throws(LaminaError) {
         let changed = entries.filter { if case .kept(_, true) = $0.outcome { true } else { false } }
         guard let first = changed.first else { return }
         throw LaminaError(

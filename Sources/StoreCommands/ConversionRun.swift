@@ -5,33 +5,36 @@ import StoreWriter
 import TensorCore
 
 /// Runs a conversion with a progress bar; a signal stops it at the next block.
-final class ConversionRun {
+package final class ConversionRun {
     private let conversion: Conversion
-    private let source: CheckpointSource
+    private let source: any ConversionSource
     private let observer: Observer
-    private let isQuiet: Bool
+    private let past: String
 
-    init(_ conversion: Conversion, _ source: CheckpointSource, isQuiet: Bool) {
+    /// `verb` and its past form are for progress.
+    package init(
+        _ conversion: Conversion, _ source: any ConversionSource, verb: String, past: String, isQuiet: Bool
+    ) {
         self.conversion = conversion
         self.source = source
-        self.isQuiet = isQuiet
+        self.past = past
         observer = Observer(
-            ProgressReport(label: "convert", totalBytes: conversion.plan.byteCount, isQuiet: isQuiet), isQuiet: isQuiet)
+            ProgressReport(label: verb, totalBytes: conversion.plan.byteCount, isQuiet: isQuiet), isQuiet: isQuiet)
     }
 
     /// Originals that were decided on while it ran.
-    var deleted: [OriginalsDeletion.Entry] { observer.entries }
+    package var deleted: [OriginalsDeletion.Entry] { observer.entries }
 
     /// Throws what the conversion throws; a signal ends the program.
-    func convert(to path: String) throws(LaminaError) -> Manifest {
+    package func make(at path: String) throws(LaminaError) -> Manifest {
         do throws(LaminaError) {
             let manifest = try conversion.run(to: path, source: source, observer: observer)
-            observer.report.finish("converted \(manifest.tensorCount) tensors")
+            observer.report.finish("\(past) \(manifest.tensorCount) tensors")
             return manifest
         } catch {
             observer.report.clear()
             if observer.signal != 0 {
-                Console.note("interrupted: the same command completes the conversion\n")
+                Console.note("interrupted: the same command completes it\n")
                 CommandLineTool.exitForSignal(observer.signal)
             }
             throw error
