@@ -36,7 +36,7 @@ static bool split_is_valid(const codes_split *split, const size_t counts[CODES_S
     }
     bool valid = split->raw_bits <= CODES_RAW_BITS && split->widths[0] >= CODES_FIRST_WIDTH;
     for (size_t tier = 0; tier < CODES_TIERS; ++tier) {
-        const size_t most = tier == CODES_TIERS - 1 ? CODES_LAST_WIDTH : CODES_WIDTH;
+        const size_t most = tier == 0 ? CODES_WIDTH : CODES_LOWER_WIDTH;
         valid = valid && split->widths[tier] >= 1 && split->widths[tier] <= most;
     }
     return valid && split->singles <= codes_last(split, 0);

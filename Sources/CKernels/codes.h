@@ -1,6 +1,6 @@
 // ecq-tier segments (formats/ecq-tier.md) and where their parts are. A code is a base plus its raw low bits. Tier 1 has a
 // symbol and the raw bits of every code: single symbols are a base of the palette, paired ones two of them, between which
-// a bit of the next stream chooses; the last symbol of a tier sends the code on to the next tier, and behind tier 4 to the
+// a bit of the next stream chooses; the last symbol of a tier sends the code on to the next tier, and behind tier 5 to the
 // escapes, which are bases. All other symbols of the lower tiers are single.
 #ifndef LAMINA_CODES_H
 #define LAMINA_CODES_H
@@ -11,20 +11,20 @@
 enum {
     CODES_FIRST,                        // tier 1
     CODES_PAIRS,                        // one bit for each paired symbol
-    CODES_LOWER,                        // tiers 2 to 4
-    CODES_ESCAPES = CODES_LOWER + 3,
+    CODES_LOWER,                        // tiers 2 to 5
+    CODES_ESCAPES = CODES_LOWER + 4,
     CODES_STREAMS,
 };
 
 enum {
-    CODES_TIERS = 4,
+    CODES_TIERS = 5,
     CODES_RAW_BITS = 3,      // at most
     CODES_FIRST_WIDTH = 2,   // of tier 1, at least
-    CODES_WIDTH = 3,         // of any tier, at most
-    CODES_LAST_WIDTH = 2,    // of tier 4, at most
+    CODES_WIDTH = 3,         // of the same, at most
+    CODES_LOWER_WIDTH = 2,   // of the other tiers, at most
     CODES_SPLIT_OFFSET = 4 * CODES_STREAMS,
     CODES_PALETTE_OFFSET = CODES_SPLIT_OFFSET + 2 + CODES_TIERS,
-    CODES_PALETTE = 2 * 7 + 7 + 7 + 3,  // entries at most
+    CODES_PALETTE = 2 * 7 + 4 * 3,  // entries at most
     CODES_HEADER = 64,
 };
 

@@ -1,6 +1,10 @@
 // Decoding ecq-tier segments: tier 1 a group of 512 codes at a time, its last symbols from the levels of tier_levels.h.
 // Compiled once per instruction set, after what that needs and
 //   tier_load_bytes(source)
+//   tier_table, tier_table_load(entries)   16 entries, ready for use
+//   tier_look_up(table, indices)     the entries of 64 indices < 16
+//   tier_expand_next(bits, next)     the next of `next` where the bit is set, 0 elsewhere
+//   tier_add(a, b)                   of each byte, modulo 256
 //   tier_field(bytes, shift, mask)   (byte >> shift) & mask of each byte, which has no bits above these
 //   tier_at_least(bytes, value)      one bit for each byte; both below 128
 //   tier_and(a, b)
@@ -11,8 +15,8 @@
 #include "tier_levels.h"
 
 enum {
-    CODES_LEVELS = CODES_TIERS,             // tiers 2 to 4 and the escapes
-    CODES_BUFFERS = CODES_TIERS - 1 + 1,    // of these tiers and of the pairs
+    CODES_LEVELS = CODES_TIERS,   // tiers 2 to 5 and the escapes
+    CODES_BUFFERS = CODES_TIERS,  // of these tiers and of the pairs
     CODES_PARTS = LAMINA_CODES_GROUP / TIER_GROUP,
 };
 
@@ -23,7 +27,6 @@ _Static_assert(LAMINA_CODES_GROUP <= TIER_RESERVE, "a group is one step");
 typedef struct codes_decoder {
     tier_level levels[CODES_LEVELS];
     tier_level pairs;                     // the bits as bytes 0 or 255
-    uint8_t entries[CODES_LEVELS][8];     // of the palette, for tiers 2 to 4
     const uint8_t *groups;                // of tier 1, the next one
     uint8_t bases[16];                    // of single symbols or the first of two, 0 for the last symbol; plus raw bits
     uint8_t differences[16];              // of paired symbols: the second base minus the first
@@ -77,13 +80,10 @@ static bool codes_begin(codes_decoder *decoder, const codes_layout *layout, cons
     codes_prepare_tables(decoder, layout, palette);
     decoder->groups = bytes + layout->offsets[CODES_FIRST];
     for (size_t tier = 1; tier < CODES_TIERS; ++tier) {
-        tier_level *level = &decoder->levels[tier - 1];
-        uint8_t *entries = decoder->entries[tier - 1];
         palette += codes_entries(&layout->split, tier - 1);
-        memset(entries, 0, sizeof decoder->entries[0]);
-        memcpy(entries, palette, codes_last(&layout->split, tier));
+        tier_level *level = &decoder->levels[tier - 1];
         *level = codes_level(layout, CODES_LOWER + tier - 1, bytes, scratch + tier * TIER_BUFFER);
-        level->entries = entries;
+        level->entries = palette;
     }
     // A step that begins at the last escape reads 64 bytes beyond it: tier 1 has them.
     decoder->levels[CODES_LEVELS - 1] = (tier_level){

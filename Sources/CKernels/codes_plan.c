@@ -72,8 +72,7 @@ static bool try_lower_tiers(const ranking *r, size_t tier, size_t named, size_t 
         return true;
     }
     bool better = false;
-    const size_t most = tier == CODES_TIERS - 1 ? CODES_LAST_WIDTH : CODES_WIDTH;
-    for (size_t width = 1; width <= most; ++width) {
+    for (size_t width = 1; width <= CODES_LOWER_WIDTH; ++width) {
         split->widths[tier] = (uint8_t)width;
         better |= try_lower_tiers(r, tier + 1, named + codes_last(split, tier),
                                   bytes + plane_bytes(counts[stream], width), split, counts, best);

@@ -1,5 +1,5 @@
-// Quantized panels times int8 activations (lamina_quantized_task). Compiled once per instruction set, after
-// panel_product.h and these:
+// Quantized panels times int8 activations (lamina_quantized_task). Compiled once per instruction set, after the vectors
+// of panel_product.h, vector_mul, vector_load_bf16, vector_load_i8 and these:
 //   PRODUCT_COLUMNS                 a macro: most columns in a tile, 3, 6 or 12
 //   PRODUCT_VECTORS                 vectors of rows in a tile, which divide a panel's 16 rows
 //   PRODUCT_SINGLE_VECTORS          the same for one column
@@ -15,10 +15,13 @@
 #ifndef LAMINA_QUANTIZED_PRODUCT_H
 #define LAMINA_QUANTIZED_PRODUCT_H
 
-#include "panel_product.h"
 #include "quantized_layout.h"
 
 enum {
+    // Columns whose sums stay in the cache while all chains add to them; the weights come from there as often.
+    GROUP_COLUMNS = 4 * PRODUCT_COLUMNS,
+    TASK_PANELS = 4,
+    TASK_ROWS = TASK_PANELS * QUANTIZED_ROWS,
     // Rows of gathered codes begin in different sets of the cache.
     GATHERED_STRIDE = LAMINA_CHAIN_LENGTH + 64,
     PRODUCT_MOST_VECTORS = PRODUCT_VECTORS > PRODUCT_SINGLE_VECTORS ? PRODUCT_VECTORS : PRODUCT_SINGLE_VECTORS,
@@ -123,8 +126,7 @@ typedef struct product_tile {
     product_chain chain;
     size_t row;
     lamina_quantized_activations x;  // of the first column, from the chain's first k
-    float *y;                        // of the first column and the panel's first row
-    size_t y_stride;
+    float *y;                        // [columns][TASK_ROWS] from the panel's first row
 } product_tile;
 
 // Whether an escape lies in rows row..<row + rows of the chain.
@@ -176,18 +178,20 @@ LAMINA_INLINE void add_escapes_to(size_t columns, size_t vectors, const product_
     }
 }
 
+// y = result for the first chain, y += result for the later ones.
 LAMINA_INLINE void finish_tile(lamina_scheme scheme, size_t columns, size_t vectors, const product_tile *tile,
                                product_sums sums) {
-    const lamina_quantized_panel *panel = tile->chain.panel;
+    const uint16_t *steps = tile->chain.panel->bytes;
     LAMINA_UNROLL
     for (size_t v = 0; v < vectors; ++v) {
         const size_t row = tile->row + v * VECTOR_LANES;
         const vector factor = scheme_has_chains(scheme) ? vector_load(tile->chain.supers + row)
-                                                        : vector_load_bf16((const uint16_t *)panel->bytes + row);
-        const size_t rows = panel->rows > row ? panel->rows - row : 0;
+                                                        : vector_load_bf16(steps + row);
         LAMINA_UNROLL
         for (size_t c = 0; c < columns; ++c) {
-            finish_chain(vector_mul(sums[c][v], factor), tile->y + c * tile->y_stride + row, rows, tile->chain.k == 0);
+            float *y = tile->y + c * TASK_ROWS + row;
+            const vector result = vector_mul(sums[c][v], factor);
+            vector_store(y, tile->chain.k == 0 ? result : vector_add(vector_load(y), result));
         }
     }
 }
@@ -269,25 +273,28 @@ static void gather_activations(const lamina_quantized_activations *x, size_t col
 
 // One column reads its panels in order, each to its end.
 LAMINA_INLINE void multiply_one_column(lamina_scheme scheme, const lamina_quantized_task *task) {
-    for (size_t panel = 0; panel < task->panel_count; ++panel) {
-        for (size_t k = 0; k < task->panels[panel].columns; k += LAMINA_CHAIN_LENGTH) {
+    for (size_t i = 0; i < task->panel_count; ++i) {
+        const lamina_quantized_panel *panel = &task->panels[i];
+        float y[QUANTIZED_ROWS];
+        for (size_t k = 0; k < panel->columns; k += LAMINA_CHAIN_LENGTH) {
             const product_tile tile = {
-                .chain = product_chain_at(scheme, &task->panels[panel], k),
+                .chain = product_chain_at(scheme, panel, k),
                 .x = {
                     .codes = task->x.codes + k,
                     .scales = task->x.scales + k / QUANTIZED_BLOCK,
                     .corrections = task->x.corrections + k / QUANTIZED_BLOCK,
                 },
-                .y = task->y + panel * QUANTIZED_ROWS,
+                .y = y,
             };
             multiply_product_rows(scheme, 1, tile);
         }
+        memcpy(task->y + i * QUANTIZED_ROWS, y, panel->rows * sizeof *y);
     }
 }
 
-// A tile of columns stays gathered for all panels.
+// One chain of all panels times a tile of columns, gathered once for them.
 LAMINA_INLINE void multiply_gathered(lamina_scheme scheme, const lamina_quantized_task *task, size_t k,
-                                     size_t column, size_t columns) {
+                                     size_t column, size_t columns, float *y) {
     const size_t padded = round_up(task->panels[0].columns, QUANTIZED_BLOCK);
     gathered_activations gathered;
     gather_activations(&task->x, column, columns, k, LAMINA_MIN(padded - k, (size_t)LAMINA_CHAIN_LENGTH), &gathered);
@@ -301,27 +308,45 @@ LAMINA_INLINE void multiply_gathered(lamina_scheme scheme, const lamina_quantize
                 .corrections = gathered.corrections[0],
                 .block_stride = CHAIN_BLOCKS,
             },
-            .y = task->y + column * task->y_stride + panel * QUANTIZED_ROWS,
-            .y_stride = task->y_stride,
+            .y = y + panel * QUANTIZED_ROWS,
         };
         multiply_product_columns(scheme, columns, tile);
     }
 }
 
-LAMINA_INLINE void multiply_quantized(lamina_scheme scheme, const lamina_quantized_task *task) {
-    if (task->columns <= 1) {
-        if (task->columns == 1) {
-            multiply_one_column(scheme, task);
+// Parts of about the same size: 16 columns as 8 and 8 rather than 12 and 4.
+LAMINA_INLINE size_t part_begin(size_t count, size_t largest, size_t part) {
+    const size_t parts = (count + largest - 1) / largest;
+    return part * count / parts;
+}
+
+LAMINA_INLINE void multiply_column_group(lamina_scheme scheme, const lamina_quantized_task *task, size_t column,
+                                         size_t columns) {
+    float y[GROUP_COLUMNS][TASK_ROWS];
+    for (size_t k = 0; k < task->panels[0].columns; k += LAMINA_CHAIN_LENGTH) {
+        for (size_t tile = 0, begin = 0; begin < columns; ++tile) {
+            const size_t end = part_begin(columns, PRODUCT_COLUMNS, tile + 1);
+            multiply_gathered(scheme, task, k, column + begin, end - begin, y[begin]);
+            begin = end;
         }
+    }
+    for (size_t c = 0; c < columns; ++c) {
+        for (size_t panel = 0; panel < task->panel_count; ++panel) {
+            memcpy(task->y + (column + c) * task->y_stride + panel * QUANTIZED_ROWS, y[c] + panel * QUANTIZED_ROWS,
+                   task->panels[panel].rows * sizeof(float));
+        }
+    }
+}
+
+LAMINA_INLINE void multiply_quantized(lamina_scheme scheme, const lamina_quantized_task *task) {
+    if (task->columns == 1) {
+        multiply_one_column(scheme, task);
         return;
     }
-    // Tiles of about the same number of columns: 16 as 8 and 8 rather than 12 and 4.
-    const size_t tiles = (task->columns + PRODUCT_COLUMNS - 1) / PRODUCT_COLUMNS;
-    for (size_t k = 0; k < task->panels[0].columns; k += LAMINA_CHAIN_LENGTH) {
-        for (size_t tile = 0; tile < tiles; ++tile) {
-            const size_t column = tile * task->columns / tiles;
-            multiply_gathered(scheme, task, k, column, (tile + 1) * task->columns / tiles - column);
-        }
+    for (size_t group = 0, begin = 0; begin < task->columns; ++group) {
+        const size_t end = part_begin(task->columns, GROUP_COLUMNS, group + 1);
+        multiply_column_group(scheme, task, begin, end - begin);
+        begin = end;
     }
 }
 

@@ -1,15 +1,15 @@
 // The slow, obvious version of the ecq-tier kernels: one code after the other, straight from formats/ecq-tier.md.
 #include "reference.h"
 
+// Tier 1, the bits of its pairs, tiers 2 to 5, escapes: `counts` and `offsets` are in this order.
+enum { TIERS = 5, STREAMS = 7, PAIRS = 1, ESCAPES = 6, PALETTE = 35 };
+
 typedef struct split {
     size_t raw_bits;
     size_t bias;  // not stored
     size_t singles;
-    size_t widths[4];
+    size_t widths[TIERS];
 } split;
-
-// Tier 1, the bits of its pairs, tiers 2 to 4, escapes: `counts` and `offsets` are in this order.
-enum { STREAMS = 6, PAIRS = 1, ESCAPES = 5 };
 
 typedef struct parts {
     size_t bits;  // of a code in tier 1
@@ -120,7 +120,7 @@ static void rank_bases(const split *s, const size_t frequencies[256], size_t ran
 // What a code becomes.
 typedef struct coded {
     size_t rank;     // of its base, and its place in the palette
-    size_t tier;     // from 0, that names the base; 4: an escape
+    size_t tier;     // from 0, that names the base; TIERS: an escape
     size_t symbol;   // there
     bool is_paired;
     size_t choice;   // between the two
@@ -128,7 +128,7 @@ typedef struct coded {
 
 static coded coded_of(const split *s, size_t rank) {
     coded c = {.rank = rank, .symbol = rank};
-    while (c.tier < 4 && c.symbol >= entries_of(s, c.tier)) {
+    while (c.tier < TIERS && c.symbol >= entries_of(s, c.tier)) {
         c.symbol -= entries_of(s, c.tier);
         c.tier += 1;
     }
@@ -165,10 +165,12 @@ static split choose_split(const size_t frequencies[256], size_t count) {
             split s = {.raw_bits = raw_bits, .bias = bias};
             size_t ranks[256];
             rank_bases(&s, frequencies, ranks);
-            for (size_t i = 0; i < (4 + 8) * 18; ++i) {
-                const bool is_narrow = i < 4 * 18;
-                s.singles = is_narrow ? i / 18 : i / 18 - 4;
-                const size_t widths[4] = {is_narrow ? 2 : 3, 1 + i / 6 % 3, 1 + i / 2 % 3, 1 + i % 2};
+            for (size_t i = 0; i < (4 + 8) * 16; ++i) {
+                const bool is_narrow = i < 4 * 16;
+                s.singles = is_narrow ? i / 16 : i / 16 - 4;
+                const size_t widths[TIERS] = {
+                    is_narrow ? 2 : 3, 1 + i / 8 % 2, 1 + i / 4 % 2, 1 + i / 2 % 2, 1 + i % 2,
+                };
                 memcpy(s.widths, widths, sizeof widths);
                 size_t counts[STREAMS];
                 count_symbols(&s, frequencies, ranks, counts);
@@ -196,15 +198,15 @@ static void put_codes(const split *s, const parts *p, const size_t ranks[256], c
         if (c.is_paired) {
             put_symbol(bytes + p->offsets[PAIRS], place_in_lower_tier, 1, written[PAIRS]++, c.choice);
         }
-        for (size_t tier = 1; tier <= c.tier && tier < 4; ++tier) {
+        for (size_t tier = 1; tier <= c.tier && tier < TIERS; ++tier) {
             const size_t stream = PAIRS + tier;
             const size_t symbol = tier == c.tier ? c.symbol : last_of(s, tier);
             put_symbol(bytes + p->offsets[stream], place_in_lower_tier, s->widths[tier], written[stream]++, symbol);
         }
-        if (c.tier == 4) {
+        if (c.tier == TIERS) {
             bytes[p->offsets[ESCAPES] + written[ESCAPES]++] = base;
         } else {
-            bytes[30 + c.rank] = base;
+            bytes[PALETTE + c.rank] = base;
         }
     }
 }
@@ -227,10 +229,10 @@ size_t lamina_reference_encode_codes(const uint8_t *codes, size_t count, void *s
     for (size_t i = 0; i < 4 * STREAMS; ++i) {
         bytes[i] = counts[i / 4] >> 8 * (i % 4) & 255;
     }
-    bytes[24] = (uint8_t)s.raw_bits;
-    bytes[25] = (uint8_t)s.singles;
-    for (size_t tier = 0; tier < 4; ++tier) {
-        bytes[26 + tier] = (uint8_t)s.widths[tier];
+    bytes[28] = (uint8_t)s.raw_bits;
+    bytes[29] = (uint8_t)s.singles;
+    for (size_t tier = 0; tier < TIERS; ++tier) {
+        bytes[30 + tier] = (uint8_t)s.widths[tier];
     }
     if (p.bits == 0) {
         memcpy(bytes + p.offsets[0], codes, count);
@@ -243,7 +245,7 @@ size_t lamina_reference_encode_codes(const uint8_t *codes, size_t count, void *s
 // ---- decoding ---------------------------------------------------------------------------------------------------
 
 static bool read_header(const uint8_t *bytes, size_t count, split *s, size_t counts[STREAMS]) {
-    *s = (split){.raw_bits = bytes[24], .singles = bytes[25]};
+    *s = (split){.raw_bits = bytes[28], .singles = bytes[29]};
     bool is_verbatim = s->raw_bits == 0 && s->singles == 0;
     for (size_t i = 0; i < STREAMS; ++i) {
         counts[i] = (size_t)bytes[4 * i] | (size_t)bytes[4 * i + 1] << 8 | (size_t)bytes[4 * i + 2] << 16 |
@@ -251,10 +253,10 @@ static bool read_header(const uint8_t *bytes, size_t count, split *s, size_t cou
         is_verbatim = is_verbatim && (i == 0 || counts[i] == 0);
     }
     bool is_coded = s->raw_bits <= 3;
-    for (size_t tier = 0; tier < 4; ++tier) {
-        s->widths[tier] = bytes[26 + tier];
+    for (size_t tier = 0; tier < TIERS; ++tier) {
+        s->widths[tier] = bytes[30 + tier];
         is_verbatim = is_verbatim && s->widths[tier] == 0;
-        is_coded = is_coded && s->widths[tier] >= (tier == 0 ? 2 : 1) && s->widths[tier] <= (tier == 3 ? 2 : 3);
+        is_coded = is_coded && s->widths[tier] >= (tier == 0 ? 2 : 1) && s->widths[tier] <= (tier == 0 ? 3 : 2);
     }
     return counts[0] == count && (is_verbatim || (is_coded && s->singles <= last_of(s, 0)));
 }
@@ -262,8 +264,8 @@ static bool read_header(const uint8_t *bytes, size_t count, split *s, size_t cou
 // Bytes behind the palette, symbols behind a stream's last one, bytes behind the escapes.
 static bool unused_is_zero(const uint8_t *bytes, const split *s, const parts *p, const size_t counts[STREAMS]) {
     unsigned all = 0;
-    size_t used = 30;
-    for (size_t tier = 0; tier < 4; ++tier) {
+    size_t used = PALETTE;
+    for (size_t tier = 0; tier < TIERS; ++tier) {
         used += entries_of(s, tier);
     }
     for (; used < 64; ++used) {
@@ -295,10 +297,10 @@ static bool take(const uint8_t *bytes, const split *s, const parts *p, const siz
 
 static bool take_base(const uint8_t *bytes, const split *s, const parts *p, const size_t counts[STREAMS],
                       size_t used[STREAMS], unsigned symbol, uint8_t *base) {
-    const uint8_t *palette = bytes + 30;
+    const uint8_t *palette = bytes + PALETTE;
     unsigned choice = 0;
     size_t tier = 0;
-    while (tier < 4 && symbol == last_of(s, tier)) {
+    while (tier < TIERS && symbol == last_of(s, tier)) {
         palette += entries_of(s, tier);
         tier += 1;
         if (!take(bytes, s, p, counts, PAIRS + tier, used, &symbol)) {
@@ -311,7 +313,7 @@ static bool take_base(const uint8_t *bytes, const split *s, const parts *p, cons
         }
         symbol = (unsigned)s->singles + 2 * (symbol - (unsigned)s->singles) + choice;
     }
-    *base = tier < 4 ? palette[symbol] : (uint8_t)symbol;
+    *base = tier < TIERS ? palette[symbol] : (uint8_t)symbol;
     return true;
 }
 

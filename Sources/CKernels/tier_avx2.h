@@ -153,13 +153,9 @@ LAMINA_INLINE tier_bytes tier_look_up(tier_table table, tier_bytes indices) {
     }};
 }
 
-LAMINA_INLINE tier_bytes tier_where(uint64_t bits, uint8_t value) {
-    const __m256i spread = _mm256_set1_epi64x((long long)bits);
-    const __m256i wanted = _mm256_set1_epi8((char)value);
-    return (tier_bytes){{
-        _mm256_and_si256(tier_spread_bits(spread, 0), wanted),
-        _mm256_and_si256(tier_spread_bits(spread, 1), wanted),
-    }};
+LAMINA_INLINE tier_bytes tier_spread(uint64_t bits) {
+    const __m256i all = _mm256_set1_epi64x((long long)bits);
+    return (tier_bytes){{tier_spread_bits(all, 0), tier_spread_bits(all, 1)}};
 }
 
 LAMINA_INLINE tier_bytes tier_expand_next(uint64_t bits, const uint8_t *next) {

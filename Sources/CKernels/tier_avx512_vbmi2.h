@@ -105,8 +105,8 @@ LAMINA_INLINE tier_bytes tier_look_up(tier_table table, tier_bytes indices) {
     return _mm512_shuffle_epi8(table.entries, indices);
 }
 
-LAMINA_INLINE tier_bytes tier_where(uint64_t bits, uint8_t value) {
-    return _mm512_maskz_set1_epi8(bits, (char)value);
+LAMINA_INLINE tier_bytes tier_spread(uint64_t bits) {
+    return _mm512_movm_epi8(bits);
 }
 
 LAMINA_INLINE tier_bytes tier_expand_next(uint64_t bits, const uint8_t *next) {

@@ -5,11 +5,7 @@
 //   tier_bytes                     64 bytes, in the order the instruction set likes best; tier_values is another name
 //   tier_palette, tier_palette_load(entries)   three entries, ready for use
 //   tier_lookup(palette, low, high, next)      64 symbols' values; symbol 3 takes the next of `next`, 64 readable bytes
-//   tier_table, tier_table_load(entries)       16 entries, ready for use
-//   tier_look_up(table, indices)               the entries of 64 indices < 16
-//   tier_where(bits, value)                    64 bytes: `value` where the bit is set, 0 elsewhere
-//   tier_expand_next(bits, next)               the next of `next` where the bit is set, 0 elsewhere
-//   tier_add(a, b)                             of each byte, modulo 256
+//   tier_spread(bits)                          64 bytes: 255 where the bit is set, 0 elsewhere
 //   tier_store_values(target, values)          the 64 bytes in order
 #ifndef LAMINA_TIER_LEVELS_H
 #define LAMINA_TIER_LEVELS_H
@@ -27,11 +23,11 @@ enum {
 // A tier below the first, or the escapes: values for the last symbols of the tier before. A step may begin while
 // position <= limit.
 typedef struct tier_level {
-    const uint8_t *entries;  // of the palette; of width 1 and 3 there are 8 bytes, 0 from the last symbol on
+    const uint8_t *entries;  // of the palette: 3 bytes, of which width 1 uses the first
     const uint8_t *groups;   // not expanded yet
     size_t group_count;
     size_t symbols;          // in these groups
-    size_t width;            // bits of a symbol, 1 to 3; or 0: single bits, all of which stand for a byte 0 or 255
+    size_t width;            // bits of a symbol, 1 or 2; or 0: single bits, all of which stand for a byte 0 or 255
     const uint8_t *values;   // expanded
     uint8_t *buffer;         // where they are, unless they are the escapes
     size_t position;         // of the next value to be taken
@@ -39,19 +35,10 @@ typedef struct tier_level {
     size_t limit;
 } tier_level;
 
-LAMINA_INLINE tier_table tier_table_of(const uint8_t *entries, size_t width) {
-    uint8_t table[16] = {0};
-    if (width != 2) {
-        memcpy(table, entries, 8);
-    }
-    return tier_table_load(table);
-}
-
 // Expands up to `groups` groups of `level` while the level below has values for them; returns how many.
 LAMINA_INLINE size_t tier_expand_width(
     const tier_level *level, size_t width, size_t first, size_t groups, tier_level *below) {
     const tier_palette palette = tier_palette_load(level->entries);
-    const tier_table table = tier_table_of(level->entries, width);
     const uint8_t *bits = level->groups + first * width * TIER_PLANE_BYTES;
     uint8_t *target = level->buffer + level->count + first * TIER_GROUP;
     const uint8_t *values = below->values;
@@ -59,21 +46,11 @@ LAMINA_INLINE size_t tier_expand_width(
     size_t position = below->position;
     size_t done = 0;
     for (; done < groups && position <= limit; ++done) {
+        // A bit twice is symbol 0 or 3.
         const uint64_t low = tier_load_bits(bits);
-        const uint64_t middle = width > 1 ? tier_load_bits(bits + TIER_PLANE_BYTES) : UINT64_MAX;
-        const uint64_t high = width > 2 ? tier_load_bits(bits + 2 * TIER_PLANE_BYTES) : UINT64_MAX;
-        const uint64_t rest = low & middle & high;
-        tier_bytes found;
-        if (width == 2) {
-            found = tier_lookup(&palette, low, middle, values + position);
-        } else {
-            tier_bytes indices = tier_where(low, 1);
-            indices = width > 1 ? tier_add(indices, tier_where(middle, 2)) : indices;
-            indices = width > 2 ? tier_add(indices, tier_where(high, 4)) : indices;
-            found = tier_add(tier_look_up(table, indices), tier_expand_next(rest, values + position));
-        }
-        tier_store_values(target, found);
-        position += (size_t)__builtin_popcountll(rest);
+        const uint64_t high = width == 1 ? low : tier_load_bits(bits + TIER_PLANE_BYTES);
+        tier_store_values(target, tier_lookup(&palette, low, high, values + position));
+        position += (size_t)__builtin_popcountll(low & high);
         bits += width * TIER_PLANE_BYTES;
         target += TIER_GROUP;
     }
@@ -84,7 +61,7 @@ LAMINA_INLINE size_t tier_expand_width(
 static size_t tier_expand_bits(const tier_level *level, size_t first, size_t groups) {
     uint8_t *target = level->buffer + level->count + first * TIER_GROUP;
     for (size_t group = first; group < first + groups; ++group) {
-        tier_store_values(target, tier_where(tier_load_bits(level->groups + group * TIER_PLANE_BYTES), 255));
+        tier_store_values(target, tier_spread(tier_load_bits(level->groups + group * TIER_PLANE_BYTES)));
         target += TIER_GROUP;
     }
     return groups;
@@ -94,8 +71,7 @@ static size_t tier_expand(const tier_level *level, size_t first, size_t groups, 
     switch (level->width) {
     case 0: return tier_expand_bits(level, first, groups);
     case 1: return tier_expand_width(level, 1, first, groups, below);
-    case 2: return tier_expand_width(level, 2, first, groups, below);
-    default: return tier_expand_width(level, 3, first, groups, below);
+    default: return tier_expand_width(level, 2, first, groups, below);
     }
 }
 

@@ -156,11 +156,11 @@ LAMINA_INLINE tier_bytes tier_look_up(tier_table table, tier_bytes indices) {
     return found;
 }
 
-LAMINA_INLINE tier_bytes tier_where(uint64_t bits, uint8_t value) {
+LAMINA_INLINE tier_bytes tier_spread(uint64_t bits) {
     tier_bytes found;
     LAMINA_UNROLL
     for (size_t i = 0; i < TIER_PARTS; ++i) {
-        found.part[i] = vandq_u8(tier_spread_bits(bits >> 16 * i), vdupq_n_u8(value));
+        found.part[i] = tier_spread_bits(bits >> 16 * i);
     }
     return found;
 }

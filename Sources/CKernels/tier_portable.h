@@ -84,10 +84,10 @@ LAMINA_INLINE tier_bytes tier_look_up(tier_table table, tier_bytes indices) {
     return indices;
 }
 
-LAMINA_INLINE tier_bytes tier_where(uint64_t bits, uint8_t value) {
+LAMINA_INLINE tier_bytes tier_spread(uint64_t bits) {
     tier_bytes found;
     for (size_t i = 0; i < TIER_GROUP; ++i) {
-        found.byte[i] = bits >> i & 1 ? value : 0;
+        found.byte[i] = bits >> i & 1 ? 255 : 0;
     }
     return found;
 }

@@ -85,7 +85,7 @@ size_t lamina_tier_bound(size_t count);
 // Codes in the largest segment: 32 Mi.
 #define LAMINA_CODES_LARGEST 33554432
 // Bytes of scratch that decoding takes, 64-byte aligned; what they hold before does not matter.
-#define LAMINA_CODES_SCRATCH 36864
+#define LAMINA_CODES_SCRATCH 46080
 // Most bytes a segment of `count` codes takes.
 size_t lamina_codes_bound(size_t count);
 

@@ -191,9 +191,9 @@ final class EmbeddingLookup: @unchecked Sendable {
             bytes: unit, columns: geometry.columns, row: row - lane,
             rows: min(geometry.unitRows, geometry.rows - (row - lane)))
         for column in stride(from: 0, to: geometry.columns, by: ChunkGeometry.columnStep) {
-            let stored = min(ChunkGeometry.columnStep, geometry.paddedColumns - column)
-            kernels.pointee.dequantize(form, &panel, column, stored, chain, geometry.unitRows)
-            for k in 0..<min(stored, geometry.columns - column) {
+            let count = min(ChunkGeometry.columnStep, geometry.columns - column)
+            kernels.pointee.dequantize(form, &panel, column, count, chain, geometry.unitRows)
+            for k in 0..<count {
                 target[column + k] = chain[k * geometry.unitRows + lane]
             }
         }

@@ -56,13 +56,12 @@ struct QuantizedGroup {
         chain.weights = UnsafeRawPointer(widened)
         chain.width = count * rows
         for column in stride(from: 0, to: geometry.columns, by: step) {
-            let stored = min(step, geometry.paddedColumns - column)
-            for index in 0..<count {
-                var panel = panels[index]
-                kernels.pointee.dequantize(form, &panel, column, stored, widened + index * rows, chain.width)
-            }
             chain.k_begin = column
             chain.k_count = min(step, geometry.columns - column)
+            for index in 0..<count {
+                var panel = panels[index]
+                kernels.pointee.dequantize(form, &panel, column, chain.k_count, widened + index * rows, chain.width)
+            }
             kernels.pointee.multiply_panel.2?(&chain)
         }
     }
