@@ -11,6 +11,8 @@ struct ConversionPlanner {
     /// `nil`: the standard codec of each dtype.
     let codec: (any Codec)?
     let chunkBytes: Int
+    /// What is quantized, and how; `nil` for a lossless store.
+    var policy: QuantizationPolicy?
 
     /// Files kept in `side/` if they are there, with the largest size accepted. Tokenizers run to tens of megabytes.
     private static let sideFiles: [(name: String, limit: Int)] = [
@@ -42,10 +44,14 @@ struct ConversionPlanner {
                     + "used: \(layers.unknown.prefix(5).joined(separator: ", "))")
         }
         notes += try TiedWeights(checkpoint: checkpoint).mismatches(definition.ties)
+        let targets = try targets(layers, places.map(\.tensor), definition)
         let shards = layers.shards.map { shard in
             ConversionPlan.Shard(
                 layer: shard.layer,
-                tensors: shard.entries.map { job($0, places[$0.tensor].tensor, places[$0.tensor].file) })
+                tensors: shard.entries.map { entry in
+                    let (file, tensor) = places[entry.tensor]
+                    return job(entry, tensor, file, target: targets[entry.tensor])
+                })
         }
         let side = try readSideFiles(notes: &notes)
         let source = Manifest.Source(
@@ -92,16 +98,38 @@ struct ConversionPlanner {
         }
     }
 
-    private func job(_ entry: LayerPlan.Entry, _ tensor: SourceTensor, _ fileIndex: Int) -> TensorJob {
+    /// What the checkpoint's tensors become, by their index; exact ones are left out.
+    private func targets(
+        _ layers: LayerPlan, _ tensors: [SourceTensor], _ definition: ModelDefinition
+    ) throws(LaminaError) -> [Int: QuantizationTarget] {
+        guard let policy else { return [:] }
+        let entries = layers.shards.flatMap(\.entries)
+        let targets = try policy.targets(
+            for: entries.map { entry in
+                let tensor = tensors[entry.tensor]
+                return QuantizationPolicy.Candidate(
+                    name: tensor.name, storedName: entry.storedName, dtype: tensor.dtype, shape: tensor.shape,
+                    isUnused: entry.unusedBecause != nil)
+            }, of: definition)
+        var found: [Int: QuantizationTarget] = [:]
+        for (entry, target) in zip(entries, targets) { found[entry.tensor] = target }
+        return found
+    }
+
+    private func job(
+        _ entry: LayerPlan.Entry, _ tensor: SourceTensor, _ fileIndex: Int, target: QuantizationTarget?
+    ) -> TensorJob {
         let file = checkpoint.files[fileIndex]
         let begin = tensor.bytes.lowerBound
-        return TensorJob(
+        var job = TensorJob(
             name: tensor.name, storedName: entry.storedName, dtype: tensor.dtype, shape: tensor.shape,
-            layout: entry.layout, codec: codec(for: entry, tensor), chunkBytes: chunkBytes, sourceFile: fileIndex,
-            sourceOffset: begin, unusedBecause: entry.unusedBecause
+            layout: target == nil ? entry.layout : .panel16, codec: target?.scheme ?? codec(for: entry, tensor),
+            chunkBytes: chunkBytes, sourceFile: fileIndex, sourceOffset: begin, unusedBecause: entry.unusedBecause
         ) { (pages, range) throws(LaminaError) in
             try file.read((begin + range.lowerBound)..<(begin + range.upperBound), intoPages: pages)
         }
+        job.quantization.bits = target?.bits
+        return job
     }
 
     /// Unused tensors are stored raw: they are never read again. So are vectors: a few kilobytes, which every plane

@@ -20,6 +20,8 @@ struct ConvertCommand: ToolCommand {
             finished layers are checked by digest, not by name. Equal input gives equal bytes, whatever the number of \
             threads.
 
+            --quantize makes a smaller, lossy store in the same pass, as lamina-quantize does out of a lossless one.
+
             Codecs (all lossless): raw; exp-tier for BF16 (about 0.67 of the size, the fastest to run); exp-huf for \
             BF16 (half a percent smaller, plain zstd frames); fp16-huf for FP16 (0.85); fp32-planes for FP32 (0.84). \
             A codec applies to tensors of its type; the others take their standard one.
@@ -33,6 +35,7 @@ struct ConvertCommand: ToolCommand {
             Examples:
               lamina-convert SmolLM2-135M-Instruct smollm2.lamina
               lamina-convert convert Llama-3.2-1B llama.lamina --codec raw --threads 4
+              lamina-convert Llama-3.2-1B llama-4.lamina --quantize ecq --bits 4.25
               lamina-convert convert Llama-3.1-70B llama.lamina --delete-progressively --dry-run
 
             \(exitCodeHelp)
@@ -46,6 +49,15 @@ struct ConvertCommand: ToolCommand {
 
     @Option(help: ArgumentHelp("auto, or a codec: raw, exp-tier, exp-huf, fp16-huf, fp32-planes.", valueName: "name"))
     var codec = "auto"
+
+    @Option(
+        help: ArgumentHelp(
+            "Quantize: int8-row, q8, q4, nf4, nf4-double, int8-dynamic or ecq; see lamina-quantize --help.",
+            valueName: "scheme"))
+    var quantize: SchemeName?
+
+    @OptionGroup(title: "Options of --quantize")
+    var quantization: QuantizationOptions
 
     @Option(name: [.short, .long], help: "Threads to use. Default: all processors.")
     var threads: Int?
@@ -87,7 +99,7 @@ struct ConvertCommand: ToolCommand {
 
     func validate() throws {
         try checkThreads(threads)
-        let names = ["auto"] + Codecs.all.map(\.name)
+        let names = ["auto"] + Codecs.lossless.map(\.name)
         guard names.contains(codec) else {
             throw ValidationError("--codec must be one of \(names.joined(separator: ", ")), not '\(codec)'")
         }
@@ -96,6 +108,9 @@ struct ConvertCommand: ToolCommand {
         }
         if deleteOriginal, deleteProgressively {
             throw ValidationError("--delete-original and --delete-progressively exclude each other")
+        }
+        if quantize == nil, !quantization.isDefault {
+            throw ValidationError("--bits, --coding, --embeddings, --head and --keep go with --quantize")
         }
         if permissions.deleteBlobs, !deleteOriginal, !deleteProgressively {
             throw ValidationError("--delete-blobs goes with --delete-original or --delete-progressively")
@@ -115,13 +130,17 @@ struct ConvertCommand: ToolCommand {
         let checkpoint = try CheckpointFolder(
             path: source, deleted: try DeletedSources.files(of: isUnderWay ? place : store, in: fileSystem),
             in: fileSystem)
+        let policy = if let quantize { try quantization.policy(quantize) } else { QuantizationPolicy?.none }
         let planner = ConversionPlanner(
-            checkpoint: checkpoint, codec: codec == "auto" ? nil : Codecs.named(codec), chunkBytes: chunkBytes.bytes)
-        let (plan, notes) = try planner.plan()
+            checkpoint: checkpoint, codec: codec == "auto" ? nil : Codecs.named(codec), chunkBytes: chunkBytes.bytes,
+            policy: policy)
+        var (plan, notes) = try planner.plan()
+        let kernels = try chosenKernels()
+        let known = restart ? [] : try PartialManifest.read(in: place, fileSystem)?.steps ?? []
+        try StepSolver(threads: options.threads, kernels: kernels).solve(&plan, known: known)
         try destination.checkSeparation(from: source)
         if !quiet { for note in notes { Console.note("note: \(escapedForDisplay(note))\n") } }
-        let conversion = Conversion(
-            plan: plan, options: options, kernels: try chosenKernels(), fileSystem: fileSystem)
+        let conversion = Conversion(plan: plan, options: options, kernels: kernels, fileSystem: fileSystem)
         if try isDone(conversion, place: place, destination) { return }
         let forecast = try ConversionForecast(
             plan, finished: try conversion.finishedShards(at: place),
@@ -131,6 +150,7 @@ struct ConvertCommand: ToolCommand {
         try destination.checkSpace(
             for: forecast.peakBytes, hint: "make room, or choose another disk; --delete-progressively needs less")
         if deletes {
+            try checkPrecision(policy)
             let what = deleteOriginal ? "once the store is proven" : "one by one, as soon as the store holds them"
             try Consent.require("Delete the weight files of \(plan.sourceFolder) \(what)?", yes: yes)
         }
@@ -139,6 +159,14 @@ struct ConvertCommand: ToolCommand {
         let manifest = try run.make(at: place)
         try destination.replaceOld(from: place)
         try finish(manifest, plan, deleted: run.deleted)
+    }
+
+    /// Throws `.malformed` if the only copy at full precision would be deleted without that being allowed.
+    private func checkPrecision(_ policy: QuantizationPolicy?) throws(LaminaError) {
+        guard let policy, !permissions.allowLossy else { return }
+        throw LaminaError(
+            .malformed, store, "the store will be lossy: its originals are the only copy at full precision",
+            found: policy.layers.scheme.name, hint: "--allow-lossy deletes them all the same")
     }
 
     private var options: Conversion.Options {

@@ -12,7 +12,8 @@ struct ExportCommand: ToolCommand {
             Writes model.safetensors, or several files and model.safetensors.index.json, with the tensors' names, \
             dtypes and shapes as in the checkpoint, and the small files beside them: pytorch_model.bin becomes \
             safetensors, for example. Tied tensors are left out, as in the checkpoint. For the original files, byte for \
-            byte, use restore. Every tensor is compared with the SHA-256 of its source, every file read back. The same \
+            byte, use restore. Every tensor is compared with the SHA-256 of its source, every file read back. Quantized \
+            tensors are written with the values they have, rounded to the checkpoint's dtype. The same \
             store and options give the same bytes. DIRECTORY is a folder that does not exist yet or is empty, or an \
             interrupted export, which is completed. Standard output has lines as sha256sum --check takes them. Takes \
             at most 512 MiB of memory.

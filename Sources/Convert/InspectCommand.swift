@@ -6,7 +6,7 @@ import TensorCore
 struct InspectCommand: ToolCommand {
     static let configuration = CommandConfiguration(
         commandName: "inspect",
-        abstract: "List a store's layers and tensors: dtypes, shapes, codecs, sizes.",
+        abstract: "List a store's layers and tensors: dtypes, shapes, codecs, sizes; errors of quantized ones.",
         discussion: """
             Examples:
               lamina-convert inspect smollm2.lamina
@@ -57,7 +57,7 @@ struct InspectCommand: ToolCommand {
                     padded(tensor.shape.description, 16), padded(tensor.layout.name, 8), padded(tensor.codec, 11),
                     padded("\(record.geometry.chunkCount) chunks", 11), formattedBytes(record.storedBytes),
                 ]
-                text += "  " + columns.joined(separator: " ") + "\n"
+                text += "  " + columns.joined(separator: " ") + lossText(tensor, record) + "\n"
                 if let reason = tensor.unusedBecause { text += "    unused: \(escapedForDisplay(reason))\n" }
             }
         }
@@ -65,6 +65,23 @@ struct InspectCommand: ToolCommand {
         let ratio = size == 0 ? 1 : Double(source) / Double(size)
         return text + "\n\(formattedBytes(source)) -> \(formattedBytes(size)), ratio \(formatted(ratio, decimals: 3))\n"
             + "root digest \(manifest.rootDigest)\n"
+    }
+
+    /// What quantization made of a tensor, empty for lossless ones.
+    private func lossText(_ tensor: Manifest.Tensor, _ record: TensorRecord) -> String {
+        guard let loss = tensor.quantization else { return "" }
+        let noise = loss.signalToNoise.map { ", SNR \(formatted($0, decimals: 1)) dB" } ?? ""
+        return "  \(formatted(record.bitsPerWeight, decimals: 3)) bits, error "
+            + "\(formatted(100 * loss.relativeError, decimals: 3)) %\(noise)"
+    }
+
+    private func quantization(_ tensor: Manifest.Tensor, _ record: TensorRecord) -> JSONValue {
+        guard let loss = tensor.quantization else { return .null }
+        return [
+            "relative_error": JSONValue(loss.relativeError),
+            "snr_db": loss.signalToNoise.map { JSONValue($0) } ?? .null,
+            "step": loss.step.map { JSONValue($0) } ?? .null, "bits_per_weight": JSONValue(record.bitsPerWeight),
+        ]
     }
 
     private func padded(_ text: String, _ width: Int) -> String {
@@ -83,6 +100,7 @@ struct InspectCommand: ToolCommand {
                     "chunks": JSONValue(record.geometry.chunkCount), "bytes": JSONValue(tensor.byteCount),
                     "stored_bytes": JSONValue(record.storedBytes), "sha256": .string(tensor.digest.description),
                     "unused_because": JSONValue(tensor.unusedBecause),
+                    "quantization": quantization(tensor, record),
                 ]
             }
             return [

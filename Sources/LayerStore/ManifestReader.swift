@@ -2,7 +2,7 @@ import TensorCore
 
 /// Takes typed values out of a manifest's JSON; every failure names the key.
 public struct ManifestReader: Sendable {
-    let file: String
+    public let file: String
 
     public init(file: String) { self.file = file }
 

@@ -57,6 +57,8 @@ public struct TensorRecord: Sendable {
 
     /// Bytes stored in the shard, without alignment.
     public var storedBytes: UInt64 { chunks.reduce(0) { $0 + UInt64($1.storedSize) } }
+    /// The same in bits for each element.
+    public var bitsPerWeight: Double { 8 * Double(storedBytes) / Double(max(1, shape.elementCount)) }
 }
 
 /// The flat header in a shard's HDF5 user block: everything a reader needs, without libhdf5. Layout in formats/shard.md.

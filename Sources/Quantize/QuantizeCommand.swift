@@ -90,7 +90,8 @@ struct QuantizeCommand: ToolCommand {
         let model = try StoredModel(opened)
         let source = try StoreSource(opened, kernels: kernels)
         var plan = try QuantizationPlanner(model, source, policy: policy, chunkBytes: chunkBytes?.bytes).plan()
-        try StepSolver(threads: threadCount, kernels: kernels).solve(&plan.shards)
+        let known = restart ? [] : try PartialManifest.read(in: place, fileSystem)?.steps ?? []
+        try StepSolver(threads: threadCount, kernels: kernels).solve(&plan, known: known)
         var runOptions = Conversion.Options(threads: threadCount)
         runOptions.restarts = restart
         let conversion = Conversion(plan: plan, options: runOptions, kernels: kernels, fileSystem: fileSystem)

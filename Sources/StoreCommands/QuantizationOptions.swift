@@ -73,6 +73,11 @@ package struct QuantizationOptions: ParsableArguments {
 
     package init() {}
 
+    /// Whether nothing is chosen.
+    package var isDefault: Bool {
+        bits == nil && coding == .tier && embeddings == nil && head == nil && keep.isEmpty
+    }
+
     package func validate() throws {
         if let bits, !(2.5...6.5).contains(bits) { throw ValidationError("--bits must be between 2.5 and 6.5") }
         for rule in keep where QuantizationOptions.parse(rule) == nil {

@@ -35,6 +35,8 @@ public struct ConversionPlan: Sendable {
     /// The source's files as they were when they were opened, in the order of `source.files`; none where the source is
     /// another store.
     public var originals: [OriginalsRecord.File]
+    /// The steps that the jobs' parameters have from `StepSolver`.
+    public var steps: [SolvedStep] = []
     /// Digest of the store that is the source; `nil` for a checkpoint.
     public var sourceStore: SHA256Digest?
 
@@ -80,7 +82,7 @@ public struct ConversionPlan: Sendable {
         for shard in shards {
             hasher.update(Array("\(shard.layer)\n".utf8))
             for job in shard.tensors {
-                let step = job.quantization.step.map { " \($0)" } ?? ""
+                let step = job.quantization.step.map { " \(job.quantization.bits ?? 0) \($0)" } ?? ""
                 hasher.update(
                     Array("\(job.name)\u{0}\(job.codec.name) \(job.layout.name) \(job.sourceOffset)\(step)\n".utf8))
             }

@@ -12,14 +12,18 @@ public struct PartialManifest: Sendable {
     public var source: Manifest.Source
     public var shards: [Manifest.Shard]
     public var sideFiles: [Manifest.SideFile]
+    /// Steps that were found by coding samples: who goes on need not, and cannot where originals are gone.
+    public var steps: [SolvedStep]
 
     public init(
-        plan: SHA256Digest, source: Manifest.Source, shards: [Manifest.Shard], sideFiles: [Manifest.SideFile]
+        plan: SHA256Digest, source: Manifest.Source, shards: [Manifest.Shard], sideFiles: [Manifest.SideFile],
+        steps: [SolvedStep] = []
     ) {
         self.plan = plan
         self.source = source
         self.shards = shards
         self.sideFiles = sideFiles
+        self.steps = steps
     }
 
     /// Reads what is in `folder`; `nil` if there is nothing, or nothing that can be believed: then the work starts over.
@@ -43,13 +47,18 @@ public struct PartialManifest: Sendable {
         source = Manifest.Source(files: try reader.list(object, "source", reader.sourceFile))
         shards = try reader.list(object, "shards", reader.shard)
         sideFiles = try reader.list(object, "side", reader.sideFile)
+        steps =
+            object["steps"] == nil
+            ? [] : try reader.list(object, "steps") { (entry) throws(LaminaError) in try SolvedStep(entry, reader) }
     }
 
     func encoded() -> [UInt8] {
-        JSONObject([
+        var members: [(key: String, value: JSONValue)] = [
             ("plan", .string(plan.description)), ("source", .array(source.files.map(\.json))),
             ("shards", .array(shards.map(\.json))), ("side", .array(sideFiles.map(\.json))),
-        ]).bytesWithDigest()
+        ]
+        if !steps.isEmpty { members.append(("steps", .array(steps.map(\.json)))) }
+        return JSONObject(members).bytesWithDigest()
     }
 
     /// Makes it durable. Throws `.io`, `.cannotCreate`.

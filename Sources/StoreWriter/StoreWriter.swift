@@ -40,7 +40,8 @@ public final class StoreWriter {
         self.originals = originals
         earlier = try StoreWriter.unchanged(restart ? [] : interrupted?.shards ?? [], changed, originals, path: path)
         // Shards of the earlier run stay listed until this one has its own: originals may be gone on their account.
-        partial = PartialManifest(plan: digest, source: plan.source, shards: earlier, sideFiles: [])
+        partial = PartialManifest(
+            plan: digest, source: plan.source, shards: earlier, sideFiles: [], steps: plan.steps)
         for folder in ["layers", "side", "side/source"] {
             try fileSystem.ensureDirectory(path + "/" + folder, followLinks: false)
         }

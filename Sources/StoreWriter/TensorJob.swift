@@ -5,9 +5,10 @@ import TensorCore
 public struct TensorJob: Sendable {
     /// Reads a range of bytes into whole pages, with room for every page of its file that the range touches; returns where
     /// in them the range begins. Safe from any thread.
-    public typealias Read = @Sendable (
-        _ pages: UnsafeMutableRawBufferPointer, _ range: ByteRange
-    ) throws(LaminaError) -> Int
+    public typealias Read =
+        @Sendable (
+            _ pages: UnsafeMutableRawBufferPointer, _ range: ByteRange
+        ) throws(LaminaError) -> Int
 
     /// What the manifest says the SHA-256 of the source's bytes is.
     public enum Digest: Sendable {

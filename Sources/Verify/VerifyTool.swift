@@ -16,7 +16,8 @@ struct VerifyTool: ToolCommand {
         discussion: """
             By default all bytes are read: every chunk against its checksum, every shard and side file against its
             SHA-256. --quick reads the manifest, side files, sizes and shard headers only. --decode also decodes every
-            tensor and compares it with the digest of the checkpoint it came from. Damage is listed on standard output,
+            tensor and compares it with the digest of the checkpoint it came from; quantized tensors, which are not
+            what the checkpoint had, are decoded and looked at panel by panel. Damage is listed on standard output,
             one line each, with file, layer, tensor and byte range.
 
             Examples:
@@ -83,13 +84,19 @@ struct VerifyTool: ToolCommand {
         }
     }
 
+    private func decodedText(_ manifest: Manifest) -> String {
+        let lossy = manifest.lossyTensors.count
+        guard lossy > 0 else { return "intact, and equal to its source" }
+        return "intact; \(lossy) tensors are quantized, the others equal to their source"
+    }
+
     private func report(_ damage: [LaminaError], _ manifest: Manifest, _ level: Verification.Level) throws(LaminaError)
     {
         guard json else {
             for entry in damage { try Console.out("\(entry)\n") }
             if damage.isEmpty {
                 let what =
-                    level == .quick ? "structure intact" : level == .full ? "intact" : "intact, and equal to its source"
+                    level == .quick ? "structure intact" : level == .full ? "intact" : decodedText(manifest)
                 try Console.out("\(store): \(what), root digest \(manifest.rootDigest)\n")
             }
             return

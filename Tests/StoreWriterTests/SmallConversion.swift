@@ -17,7 +17,13 @@ struct SmallConversion {
     /// The bytes of the source files.
     let originals: [String: Data]
 
-    private static let tensors: [(name: String, dtype: DType, shape: [Int], layout: TensorLayout, file: Int)] = [
+    private typealias Tensor = (name: String, dtype: DType, shape: [Int], layout: TensorLayout, file: Int)
+
+    private let tensors: [Tensor]
+    /// How many of them are in the first shard.
+    private let layerCount: Int
+
+    private static let smallTensors: [Tensor] = [
         ("embed", .bfloat16, [70, 66], .rows, 0), ("layers.0.a", .bfloat16, [65, 1101], .panel64, 0),
         ("layers.0.b", .float16, [33, 70], .panel64, 0), ("layers.0.c", .float32, [64, 600], .panel64, 1),
         ("layers.0.norm", .float32, [66], .rows, 2), ("nothing", .bfloat16, [0, 4], .rows, 2),
@@ -26,12 +32,26 @@ struct SmallConversion {
 
     /// Writes the source files into `folder/source`.
     init(in folder: String, chunkBytes: Int = 4096, isSplit: Bool = false) throws {
+        try self.init(
+            in: folder, SmallConversion.smallTensors, layerCount: 4, chunkBytes: chunkBytes, isSplit: isSplit)
+    }
+
+    /// The same with other tensors: BF16 matrices of normally distributed weights.
+    init(in folder: String, matrices: [(name: String, shape: [Int])], chunkBytes: Int) throws {
+        try self.init(
+            in: folder, matrices.map { ($0.name, .bfloat16, $0.shape, .panel64, 0) }, layerCount: matrices.count,
+            chunkBytes: chunkBytes, isSplit: false)
+    }
+
+    private init(in folder: String, _ own: [Tensor], layerCount: Int, chunkBytes: Int, isSplit: Bool) throws {
+        tensors = own
+        self.layerCount = layerCount
         self.chunkBytes = chunkBytes
         source = folder + "/source"
         try FileManager.default.createDirectory(atPath: source, withIntermediateDirectories: true)
         names = isSplit ? ["model-1.safetensors", "model-2.safetensors", "model-3.safetensors"] : ["model.safetensors"]
         var generator = SeededGenerator(seed: 11)
-        let tensors = SmallConversion.tensors.map { tensor in
+        let contents = own.map { tensor in
             let count = tensor.shape.reduce(1, *)
             let bytes =
                 tensor.dtype == .int64
@@ -43,7 +63,7 @@ struct SmallConversion {
         }
         var originals: [String: Data] = [:]
         for (index, name) in names.enumerated() {
-            let bytes = Data(SyntheticCheckpoint.safetensors(tensors.filter { $0.file == index }.map(\.tensor)))
+            let bytes = Data(SyntheticCheckpoint.safetensors(contents.filter { $0.file == index }.map(\.tensor)))
             originals[name] = bytes
             try bytes.write(to: URL(fileURLWithPath: source + "/" + name))
         }
@@ -51,7 +71,7 @@ struct SmallConversion {
     }
 
     func plan(_ files: [WeightFile]) -> ConversionPlan {
-        let jobs = SmallConversion.tensors.map { tensor in
+        let jobs = tensors.map { tensor in
             let file = files.firstIndex { $0.tensors.contains { $0.name == tensor.name } }!
             let begin = files[file].tensors.first { $0.name == tensor.name }!.bytes.lowerBound
             return TensorJob(
@@ -71,9 +91,9 @@ struct SmallConversion {
                         dataOffset: file.dataOffset)
                 }),
             shards: [
-                ConversionPlan.Shard(layer: "0", tensors: Array(jobs[0..<4])),
-                ConversionPlan.Shard(layer: "unused", tensors: Array(jobs[4...])),
-            ],
+                ConversionPlan.Shard(layer: "0", tensors: Array(jobs[..<layerCount])),
+                ConversionPlan.Shard(layer: "unused", tensors: Array(jobs[layerCount...])),
+            ].filter { !$0.tensors.isEmpty },
             tied: [],
             sideFiles: [("config.json", Array("{}".utf8))] + files.map { ("source/\($0.name).header", $0.otherBytes) },
             sourceFolder: source,
@@ -162,12 +182,13 @@ final class OpenedFiles: ConversionSource {
     func release(_ index: Int) { files[index].release() }
 }
 
-private final class Stopper: ConversionObserver {
+/// Stops a conversion when some bytes are stored.
+final class Stopper: ConversionObserver {
     private var left: UInt64
     private var change: (() -> Void)?
     private(set) var entries: [OriginalsDeletion.Entry] = []
 
-    init(after bytes: UInt64, _ change: @escaping () -> Void) {
+    init(after bytes: UInt64, _ change: @escaping () -> Void = {}) {
         left = bytes
         self.change = change
     }

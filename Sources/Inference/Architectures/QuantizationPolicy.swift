@@ -107,7 +107,7 @@ public struct QuantizationPolicy: Sendable {
 
     private static func fits(_ tensor: Candidate) -> Bool {
         guard let columns = tensor.shape.dimensions.last else { return false }
-        return tensor.dtype.isQuantizable && (1...Schemes.mostColumns).contains(columns)
+        return tensor.dtype.isQuantizable && tensor.shape.elementCount > 0 && columns <= Schemes.mostColumns
     }
 }
 

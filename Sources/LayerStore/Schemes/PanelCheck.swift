@@ -41,7 +41,8 @@ enum PanelCheck {
                 continue
             }
             let (column, row) = (bits >> 24, Int(bits >> 16 & 255))
-            guard column < UInt64(geometry.columns), row < rows, last.map({ $0 < bits && $0 != noEscape }) ?? true else {
+            guard column < UInt64(geometry.columns), row < rows, last.map({ $0 < bits && $0 != noEscape }) ?? true
+            else {
                 return "has an escape that is out of place"
             }
             let place = Int(column) / 4 * 64 + 4 * row + Int(column) % 4

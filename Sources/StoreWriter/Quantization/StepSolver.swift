@@ -1,6 +1,30 @@
-import CKernels
 import LayerStore
 import TensorCore
+
+/// The step of all tensors that one codec stores with so many bits a weight.
+public struct SolvedStep: Sendable, Equatable {
+    public var codec: String
+    public var bits: Double
+    public var step: Double
+
+    public init(codec: String, bits: Double, step: Double) {
+        self.codec = codec
+        self.bits = bits
+        self.step = step
+    }
+
+    /// An entry of a partial manifest. Throws `.damaged`.
+    init(_ object: JSONObject, _ reader: ManifestReader) throws(LaminaError) {
+        codec = try reader.string(object, "codec")
+        guard let bits = object["bits"]?.double, let step = object["step"]?.double, step > 0 else {
+            throw LaminaError(.damaged, reader.file, "a step without its numbers")
+        }
+        self.bits = bits
+        self.step = step
+    }
+
+    var json: JSONValue { ["codec": .string(codec), "bits": JSONValue(bits), "step": JSONValue(step)] }
+}
 
 /// Finds the steps with which tensors of a free rate take the bits that are wanted, by coding samples of them.
 public struct StepSolver {
@@ -22,24 +46,34 @@ public struct StepSolver {
         self.kernels = kernels
     }
 
-    /// Sets the step of every tensor of `shards` whose parameters say how many bits it is to take: one step for all with
-    /// the same codec and bits. The steps depend on the samples only, not on threads or machine. Throws what reading and
-    /// encoding samples throws.
-    public func solve(_ shards: inout [ConversionPlan.Shard]) throws(LaminaError) {
+    /// Sets the step of every tensor of `plan` whose parameters say how many bits it is to take: one step for all with the
+    /// same codec and bits, that of `known` if it is there. The steps depend on the samples only, not on threads or
+    /// machine. Throws what reading and encoding samples throws.
+    public func solve(_ plan: inout ConversionPlan, known: [SolvedStep] = []) throws(LaminaError) {
+        let rates = StepSolver.rates(plan.shards)
+        plan.steps = []
+        for (rate, places) in rates.sorted(by: { ($0.key.codec, $0.key.bits) < ($1.key.codec, $1.key.bits) }) {
+            var step = known.first { $0.codec == rate.codec && $0.bits == rate.bits }?.step
+            if step == nil {
+                let samples = try CodingSamples(
+                    of: places.map { plan.shards[$0.shard].tensors[$0.tensor] }, count: StepSolver.sampleCount,
+                    threads: threads, kernels: kernels)
+                step = try self.step(for: rate.bits, samples)
+            }
+            for place in places { plan.shards[place.shard].tensors[place.tensor].quantization.step = step }
+            if let step { plan.steps.append(SolvedStep(codec: rate.codec, bits: rate.bits, step: step)) }
+        }
+    }
+
+    private static func rates(_ shards: [ConversionPlan.Shard]) -> [Rate: [(shard: Int, tensor: Int)]] {
         var groups: [Rate: [(shard: Int, tensor: Int)]] = [:]
         for (shard, entry) in shards.enumerated() {
             for (tensor, job) in entry.tensors.enumerated() {
-                guard let bits = job.quantization.bits, job.blockCount > 0 else { continue }
+                guard let bits = job.quantization.bits else { continue }
                 groups[Rate(codec: job.codec.name, bits: bits), default: []].append((shard, tensor))
             }
         }
-        for (rate, places) in groups {
-            let samples = try CodingSamples(
-                of: places.map { shards[$0.shard].tensors[$0.tensor] }, count: StepSolver.sampleCount,
-                threads: threads, kernels: kernels)
-            let step = try step(for: rate.bits, samples)
-            for place in places { shards[place.shard].tensors[place.tensor].quantization.step = step }
-        }
+        return groups
     }
 
     private struct Rate: Hashable {
