@@ -5,7 +5,7 @@
 
 #include "quantized_avx512.h"
 
-#define PRODUCT_COLUMNS 12
+#define PRODUCT_COLUMNS 6
 
 enum {
     PRODUCT_VECTORS = 1,
