@@ -1,6 +1,6 @@
-// The primitives of quantized_product.h with VNNI and VBMI: an instruction multiplies unsigned weight codes (code + 128)
-// with signed activation codes and adds four products to each sum, which begins at the correction for the 128.
-// And the dynamic map of quantized_dequantize.h, by permutations of bytes.
+// Products with VNNI and VBMI (quantized_product.h): an instruction multiplies unsigned weight codes (code + 128)
+// with signed activation codes and adds four products to each sum, which begins at the correction for the 128. And the
+// dynamic map of quantized_dequantize.h, by permutations of bytes.
 #ifndef LAMINA_QUANTIZED_AVX512_VNNI_H
 #define LAMINA_QUANTIZED_AVX512_VNNI_H
 

@@ -228,10 +228,13 @@ LAMINA_INLINE void multiply_product_tile(lamina_scheme scheme, size_t columns, s
                 integers[c][v] = product_start(tile.x.corrections[block + c * block_stride]);
             }
         }
-        add_block(scheme, columns, vectors, codebook, codes, tile.x.codes + block * QUANTIZED_BLOCK, x_stride, integers);
+        const int8_t *x = tile.x.codes + block * QUANTIZED_BLOCK;
+        add_block(scheme, columns, vectors, codebook, codes, x, x_stride, integers);
         finish_block(scheme, columns, vectors, scales, tile.x.scales + block, block_stride, integers, sums);
         codes += code_bytes(scheme, QUANTIZED_BLOCK);
-        scales += scheme_has_chains(scheme) ? QUANTIZED_ROWS : 0;
+        if (scheme_has_chains(scheme)) {
+            scales += QUANTIZED_ROWS;
+        }
     }
     if (scheme == LAMINA_SCHEME_ROW8 && has_escapes(&tile, vectors * VECTOR_LANES)) {
         add_escapes_to(columns, vectors, &tile, sums);

@@ -40,6 +40,21 @@ import Testing
         #expect((33..<64).allSatisfy { found.code(0, $0) == 0 } && found.correction(0, 1) == -128 * 127)
     }
 
+    @Test(arguments: KernelTable.available)
+    func blocksBehindTheValuesAreZero(table: KernelTable) {
+        let x = GuardedMemory([Float](repeating: 2, count: 10).flatMap { withUnsafeBytes(of: $0) { Array($0) } })
+        for count in [0, 1, 10] {
+            var codes = [Int8](repeating: 7, count: 96)
+            var scales = [Float](repeating: 7, count: 3)
+            var corrections = [Int32](repeating: 7, count: 3)
+            let values = (x.base + 4 * (10 - count)).assumingMemoryBound(to: Float.self)
+            table.kernels.quantize_activations(values, count, 96, &codes, &scales, &corrections)
+            #expect(codes == [Int8](repeating: 127, count: count) + [Int8](repeating: 0, count: 96 - count))
+            #expect(scales == [count == 0 ? 0 : 2 / Float(127), 0, 0])
+            #expect(corrections == [Int32(-128 * 127 * count), 0, 0])
+        }
+    }
+
     @Test(arguments: KernelTable.available, [Float.nan, .infinity, -.infinity])
     func whatIsNoNumberSpoilsItsBlockOnly(table: KernelTable, value: Float) {
         for place in [0, 17, 31] {

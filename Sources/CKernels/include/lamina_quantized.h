@@ -69,7 +69,8 @@ typedef struct lamina_quantized_panel {
     size_t rows;        // computed, <= 16; the others are padding and are dropped
 } lamina_quantized_panel;
 
-// Panel `panel_in_slot` of a slot whose first row is row `first_row_of_slot` of a matrix of `rows_of_matrix` rows.
+// Panel `panel_in_slot` of a slot (4-byte aligned at least, 64-byte for speed) whose first row is row
+// `first_row_of_slot` of a matrix of `rows_of_matrix` rows.
 lamina_quantized_panel lamina_quantized_panel_at(lamina_scheme scheme, const void *slot, size_t panel_in_slot,
                                                  size_t columns, size_t first_row_of_slot, size_t rows_of_matrix);
 
