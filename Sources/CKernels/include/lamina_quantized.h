@@ -45,7 +45,7 @@ typedef enum lamina_scheme {
 extern const int8_t lamina_q4_codebook[16];
 // Values of NF4's codes, rising: quantiles of a normal distribution (QLoRA, arXiv 2305.14314, appendix E).
 extern const float lamina_nf4_values[16];
-// Values of INT8_DYNAMIC's codes, rising: bitsandbytes' signed dynamic map of 8 bits. Code 127 is 0 and 255 is 1; of the
+// Values of INT8_DYNAMIC's codes, rising: bitsandbytes' signed dynamic map of 8 bits. Code 127 is 0, 255 is 1; of the
 // others, code 127 + m and code 127 - m are +v(m) and -v(m), where for m in 2^i..<2^(i + 1), i from 0 to 6, v(m) is
 // 10^(i - 6) times the middle of part m - 2^i of 0.1...1 cut into 2^i equal parts.
 extern const float lamina_dynamic_map[256];
