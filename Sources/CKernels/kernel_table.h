@@ -15,6 +15,8 @@
 #include "panel_product.h"
 #include "panel_rows.h"
 #include "planes.h"
+#include "quantize_blocks.h"
+#include "quantize_panels.h"
 #include "quantized_activations.h"
 #include "quantized_dequantize.h"
 #include "quantized_product.h"
@@ -55,6 +57,11 @@ const lamina_kernels KERNEL_TABLE = {
     .multiply_quantized = {multiply_quantized_row8, multiply_quantized_q8, multiply_quantized_q4},
     .dequantize_panel = {dequantize_panel_row8, dequantize_panel_q8, dequantize_panel_q4, dequantize_panel_nf4,
                          dequantize_panel_nf4_double, dequantize_panel_int8_dynamic},
+    .row_statistics = row_statistics,
+    .flat_maxima = flat_maxima,
+    .quantize_panel = {quantize_panel_row8, quantize_panel_q8, quantize_panel_q4, quantize_panel_nf4,
+                       quantize_panel_nf4_double, quantize_panel_int8_dynamic},
+    .add_panel_errors = add_panel_errors,
 };
 
 #endif

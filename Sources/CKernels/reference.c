@@ -242,6 +242,12 @@ static const lamina_kernels reference = {
                          lamina_reference_dequantize_panel_q4, lamina_reference_dequantize_panel_nf4,
                          lamina_reference_dequantize_panel_nf4_double,
                          lamina_reference_dequantize_panel_int8_dynamic},
+    .row_statistics = lamina_reference_row_statistics,
+    .flat_maxima = lamina_reference_flat_maxima,
+    .quantize_panel = {lamina_reference_quantize_panel_row8, lamina_reference_quantize_panel_q8,
+                       lamina_reference_quantize_panel_q4, lamina_reference_quantize_panel_nf4,
+                       lamina_reference_quantize_panel_nf4_double, lamina_reference_quantize_panel_int8_dynamic},
+    .add_panel_errors = lamina_reference_add_panel_errors,
 };
 
 const lamina_kernels *lamina_kernels_reference(void) {

@@ -47,4 +47,16 @@ LAMINA_REFERENCE_DEQUANTIZE(nf4);
 LAMINA_REFERENCE_DEQUANTIZE(nf4_double);
 LAMINA_REFERENCE_DEQUANTIZE(int8_dynamic);
 
+// reference_quantize.c, and reference_search.c for Q8 and Q4
+void lamina_reference_row_statistics(const float *row, size_t count, lamina_row_statistics *statistics);
+void lamina_reference_flat_maxima(const float *values, size_t count, size_t position, size_t block, float *maxima);
+void lamina_reference_add_panel_errors(const lamina_quantize_source *source, size_t k_begin, size_t k_count,
+                                       const float *decoded, lamina_panel_errors *sums);
+void lamina_reference_quantize_panel_row8(const lamina_quantize_source *source, void *panel);
+void lamina_reference_quantize_panel_q8(const lamina_quantize_source *source, void *panel);
+void lamina_reference_quantize_panel_q4(const lamina_quantize_source *source, void *panel);
+void lamina_reference_quantize_panel_nf4(const lamina_quantize_source *source, void *panel);
+void lamina_reference_quantize_panel_nf4_double(const lamina_quantize_source *source, void *panel);
+void lamina_reference_quantize_panel_int8_dynamic(const lamina_quantize_source *source, void *panel);
+
 #endif

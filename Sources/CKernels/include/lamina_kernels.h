@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lamina_quantize.h"
 #include "lamina_quantized.h"
 
 // ---- instruction sets -------------------------------------------------------------------------------------
@@ -235,6 +236,20 @@ typedef struct lamina_kernels {
     // a multiple of 32; k_begin + k_count is at most panel->columns. ROW8's escapes are in it. Index: lamina_scheme.
     void (*dequantize_panel[LAMINA_SCHEMES])(const lamina_quantized_panel *panel, size_t k_begin, size_t k_count,
                                              float *out, size_t out_stride);
+
+    // See lamina_row_statistics.
+    void (*row_statistics)(const float *row, size_t count, lamina_row_statistics *statistics);
+    // Largest magnitudes of blocks of `block` values of a flattened matrix: maxima[(position + i) / block -
+    // position / block] becomes the larger of what it is and the magnitude of values[i]. Begin with zeros; parts of a
+    // block may come one after another.
+    void (*flat_maxima)(const float *values, size_t count, size_t position, size_t block, float *maxima);
+    // Writes all lamina_quantized_panel_bytes of a panel. Index: lamina_scheme. The same codes as bitsandbytes' CPU
+    // quantization (quantize_4bit "nf4" with blocks of 64, quantize_blockwise with blocks of 2048) for NF4, NF4_DOUBLE
+    // and INT8_DYNAMIC.
+    void (*quantize_panel[LAMINA_SCHEMES])(const lamina_quantize_source *source, void *panel);
+    // Adds k_begin..<k_begin + k_count to a panel's sums; decoded[(k - k_begin) * 16 + r] as dequantize_panel leaves it.
+    void (*add_panel_errors)(const lamina_quantize_source *source, size_t k_begin, size_t k_count,
+                             const float *decoded, lamina_panel_errors *sums);
 } lamina_kernels;
 
 // The table for one instruction set; portable's if it is not available here. Never NULL.
