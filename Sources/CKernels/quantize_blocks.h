@@ -5,13 +5,13 @@
 
 #include "quantize_rows.h"
 
-enum { CHAIN_BLOCKS = LAMINA_CHAIN_LENGTH / QUANTIZED_BLOCK };
+enum { SEARCHED_BLOCKS = LAMINA_CHAIN_LENGTH / QUANTIZED_BLOCK };
 
 // ---- a chain of 16 rows -------------------------------------------------------------------------------------------------
 
 typedef struct weight_chain {
     float weights[LAMINA_CHAIN_LENGTH * QUANTIZED_ROWS];  // [k][row]
-    floats16 extremes[CHAIN_BLOCKS];                      // each block's weight of largest magnitude
+    floats16 extremes[SEARCHED_BLOCKS];                      // each block's weight of largest magnitude
     floats16 largest;                                     // their largest magnitude
     floats16 unit;                                        // a weight of 1 here is this much
     size_t blocks;
@@ -261,7 +261,7 @@ static void store_codes_q4(const weight_chain *chain, size_t block, const codebo
 
 static void quantize_chain_q4(const weight_chain *chain, quantized_chain_layout layout, uint8_t *bytes) {
     const codebook_steps steps = q4_steps();
-    floats16 fits[CHAIN_BLOCKS];
+    floats16 fits[SEARCHED_BLOCKS];
     floats16 largest = {0};
     for (size_t block = 0; block < chain->blocks; ++block) {
         fits[block] = q4_fit(chain, block, &steps);

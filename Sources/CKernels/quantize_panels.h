@@ -108,7 +108,7 @@ static void quantize_panel_row8(const lamina_quantize_source *source, void *pane
     uint8_t *codes = bytes + ROW8_HEADER;
     float largest[QUANTIZED_ROWS];
     for (size_t row = 0; row < source->rows; ++row) {
-        largest[row] = largest_magnitude(source->weights + row * source->stride, source->columns);
+        largest[row] = span_magnitude(source->weights + row * source->stride, source->columns);
     }
     lamina_row8_plan plan;
     lamina_plan_row8(source, largest, &plan);

@@ -45,7 +45,7 @@ static void row_statistics(const float *row, size_t count, lamina_row_statistics
 }
 
 // Of up to a block.
-static float largest_magnitude(const float *values, size_t count) {
+static float span_magnitude(const float *values, size_t count) {
     floats16 largest = {0};
     for (size_t i = 0; i < count; i += 16) {
         largest = floats16_larger(floats16_magnitude(row_lanes(values + i, count - i)), largest);
@@ -62,7 +62,7 @@ static void flat_maxima(const float *values, size_t count, size_t position, size
     while (count > 0) {
         const size_t piece = LAMINA_MIN(count, block - position % block);
         float *maximum = &maxima[position / block - first];
-        const float largest = largest_magnitude(values, piece);
+        const float largest = span_magnitude(values, piece);
         *maximum = largest > *maximum ? largest : *maximum;
         values += piece;
         position += piece;
