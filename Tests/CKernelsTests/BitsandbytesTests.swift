@@ -36,7 +36,7 @@ import Testing
     func nf4CodesAreTheSame(table: KernelTable) throws {
         for example in try Self.cases() {
             let weights = example.floats(example.weights)
-            for scheme in [QuantizerScheme.nf4, .nf4Double] {
+            for scheme in [QuantizedScheme.nf4, .nf4Double] {
                 let matrix = QuantizedMatrix(weights, columns: example.columns, scheme: scheme, kernels: table.pointer)
                 #expect(Self.codes(matrix) == Array(example.nf4Codes), "\(example.name)")
             }
@@ -47,7 +47,8 @@ import Testing
     func dynamicCodesAndScalesAreTheSame(table: KernelTable) throws {
         for example in try Self.cases() {
             let weights = example.floats(example.weights)
-            let matrix = QuantizedMatrix(weights, columns: example.columns, scheme: .int8Dynamic, kernels: table.pointer)
+            let matrix = QuantizedMatrix(
+                weights, columns: example.columns, scheme: .int8Dynamic, kernels: table.pointer)
             #expect(Self.codes(matrix) == Array(example.dynamicCodes), "\(example.name)")
             // What bitsandbytes decodes: the map's value times the block's largest magnitude.
             let maxima = example.floats(example.dynamicMaxima)
@@ -76,8 +77,8 @@ import Testing
 
     private static let needsPython: Comment = "LAMINA_PYTHON names no Python: scripts/test sets it up"
 
-    @Test(.enabled(if: Tool.python != nil, needsPython), arguments: QuantizerScheme.allCases)
-    func numpyReadsTheSameWeights(scheme: QuantizerScheme) throws {
+    @Test(.enabled(if: Tool.python != nil, needsPython), arguments: QuantizedScheme.allCases)
+    func numpyReadsTheSameWeights(scheme: QuantizedScheme) throws {
         let reader = Fixtures.project.appendingPathComponent("formats/quantized.py").path
         var generator = SeededGenerator(seed: 21)
         for (rows, columns) in [(33, 700), (16, 2048), (5, 3)] {

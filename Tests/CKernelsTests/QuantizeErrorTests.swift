@@ -8,7 +8,7 @@ import Testing
     private static let table = KernelTable.best
 
     private static func quantized(
-        _ weights: [Float], columns: Int, _ scheme: QuantizerScheme, _ steps: QuantizedMatrix.Steps = .forLargest
+        _ weights: [Float], columns: Int, _ scheme: QuantizedScheme, _ steps: QuantizedMatrix.Steps = .forLargest
     ) -> QuantizedMatrix {
         QuantizedMatrix(weights, columns: columns, scheme: scheme, steps: steps, kernels: table.pointer)
     }
@@ -17,10 +17,10 @@ import Testing
 
     /// Relative errors of normal weights as formats/quantization.md states them, 4096 columns.
     @Test(arguments: [
-        (QuantizerScheme.row8, 0.0, 0.0087), (.row8, 0.19, 0.0548), (.row8, 0.23, 0.0664), (.row8, 0.32, 0.0924),
+        (QuantizedScheme.row8, 0.0, 0.0087), (.row8, 0.19, 0.0548), (.row8, 0.23, 0.0664), (.row8, 0.32, 0.0924),
         (.q8, 0, 0.00492), (.q4, 0, 0.0727), (.nf4, 0, 0.0920), (.nf4Double, 0, 0.0920), (.int8Dynamic, 0, 0.0125),
     ])
-    func errorsOfNormalWeights(scheme: QuantizerScheme, delta: Double, expected: Double) {
+    func errorsOfNormalWeights(scheme: QuantizedScheme, delta: Double, expected: Double) {
         var generator = SeededGenerator(seed: 11)
         let weights = generator.normal(128 * 4096, deviation: 0.02)
         let steps = delta > 0 ? QuantizedMatrix.Steps.forRMS(delta) : .forLargest
@@ -59,7 +59,7 @@ import Testing
 
     // ---- how much at most
 
-    private static func bound(_ scheme: QuantizerScheme) -> Double {
+    private static func bound(_ scheme: QuantizedScheme) -> Double {
         switch scheme {
         case .row8: LAMINA_ERROR_BOUND_ROW8
         case .q8: LAMINA_ERROR_BOUND_Q8
@@ -87,7 +87,8 @@ import Testing
         return Double(weights[range].map(\.magnitude).max() ?? 0)
     }
 
-    private static func expectWithinBound(_ matrix: QuantizedMatrix, sourceLocation: SourceLocation = #_sourceLocation) {
+    private static func expectWithinBound(_ matrix: QuantizedMatrix, sourceLocation: SourceLocation = #_sourceLocation)
+    {
         let decoded = matrix.decoded(table.kernels)
         let isSearched = matrix.scheme == .q8 || matrix.scheme == .q4
         let floor = matrix.scheme == .nf4 ? LAMINA_ERROR_FLOOR_NF4 : LAMINA_ERROR_FLOOR
@@ -104,8 +105,8 @@ import Testing
         }
     }
 
-    @Test(arguments: QuantizerScheme.allCases)
-    func errorsAreBounded(scheme: QuantizerScheme) {
+    @Test(arguments: QuantizedScheme.allCases)
+    func errorsAreBounded(scheme: QuantizedScheme) {
         var generator = SeededGenerator(seed: 13)
         for (rows, columns) in [(20, 700), (5, 33), (40, 96)] {
             let normal = generator.normal(rows * columns, deviation: 0.02)
@@ -117,8 +118,8 @@ import Testing
         }
     }
 
-    @Test(arguments: QuantizerScheme.allCases)
-    func oneOutlierCostsOnlyItsBlocks(scheme: QuantizerScheme) {
+    @Test(arguments: QuantizedScheme.allCases)
+    func oneOutlierCostsOnlyItsBlocks(scheme: QuantizedScheme) {
         var generator = SeededGenerator(seed: 14)
         var weights = generator.normal(16 * 1024, deviation: 0.02)
         weights[3 * 1024 + 700] = 60
@@ -130,8 +131,8 @@ import Testing
         #expect(plain.allSatisfy { matrix.errors[$0] < 0.02 * matrix.squares[$0] })
     }
 
-    @Test(arguments: QuantizerScheme.allCases)
-    func zerosStayZeros(scheme: QuantizerScheme) {
+    @Test(arguments: QuantizedScheme.allCases)
+    func zerosStayZeros(scheme: QuantizedScheme) {
         var generator = SeededGenerator(seed: 15)
         let zeros = [Float](repeating: 0, count: 18 * 600)
         let allZero = Self.quantized(zeros, columns: 600, scheme)
@@ -146,8 +147,8 @@ import Testing
         if scheme != .int8Dynamic { #expect(decoded[4 * 640..<5 * 640].allSatisfy { $0 == 0 }) }
     }
 
-    @Test(arguments: QuantizerScheme.allCases)
-    func denormalsAndHugeNumbers(scheme: QuantizerScheme) {
+    @Test(arguments: QuantizedScheme.allCases)
+    func denormalsAndHugeNumbers(scheme: QuantizedScheme) {
         var generator = SeededGenerator(seed: 16)
         let normal = generator.normal(17 * 200, deviation: 1)
         // f16 scales end at 65504.
@@ -217,7 +218,8 @@ import Testing
         let expected = (0..<16).map { [1, 7].contains($0) ? lamina_step_for_largest(200) : 0x3f80 }
         #expect((0..<16).map { matrix.step(row: $0) } == expected)
         // With these, -200 of row 1 fits.
-        #expect(matrix.escapes(panel: 0).map(\.row) == [5, 0, 7] && matrix.escapes(panel: 0).map(\.code) == [200, 500, 161])
+        #expect(
+            matrix.escapes(panel: 0).map(\.row) == [5, 0, 7] && matrix.escapes(panel: 0).map(\.code) == [200, 500, 161])
         let none = QuantizedMatrix(
             weights, columns: 64, scheme: .row8, steps: ones, escapes: 0, kernels: Self.table.pointer)
         #expect(none.escapes(panel: 0).isEmpty && none.step(row: 0) == lamina_step_for_largest(500))
@@ -229,7 +231,8 @@ import Testing
 private enum Float16Bits {
     static func value(_ bits: UInt16) -> Float {
         let (exponent, mantissa) = (Int(bits >> 10), Float(bits & 1023))
-        return exponent == 0 ? mantissa * 0x1p-24 : Float(sign: .plus, exponent: exponent - 25, significand: mantissa + 1024)
+        return exponent == 0
+            ? mantissa * 0x1p-24 : Float(sign: .plus, exponent: exponent - 25, significand: mantissa + 1024)
     }
 
     static func nearest(_ value: Float) -> UInt16 {

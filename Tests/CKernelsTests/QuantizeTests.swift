@@ -33,7 +33,7 @@ import Testing
     func panelsEqualTheReference(table: KernelTable, data: Data) {
         for (rows, columns) in Self.shapes {
             let weights = data.weights(rows: rows, columns: columns)
-            for scheme in QuantizerScheme.allCases {
+            for scheme in QuantizedScheme.allCases {
                 for (steps, escapes) in scheme == .row8 ? Self.steps : [(.forLargest, 0)] {
                     let found = QuantizedMatrix(
                         weights, columns: columns, scheme: scheme, steps: steps, escapes: escapes,
@@ -49,8 +49,8 @@ import Testing
     }
 
     /// What is measured is what is decoded.
-    @Test(arguments: QuantizerScheme.allCases)
-    func measuredErrorsAreThoseOfTheDecodedWeights(scheme: QuantizerScheme) {
+    @Test(arguments: QuantizedScheme.allCases)
+    func measuredErrorsAreThoseOfTheDecodedWeights(scheme: QuantizedScheme) {
         let weights = Data.normal.weights(rows: 19, columns: 600)
         let matrix = QuantizedMatrix(weights, columns: 600, scheme: scheme, kernels: KernelTable.best.pointer)
         let decoded = matrix.decoded(KernelTable.best.kernels)
@@ -65,8 +65,8 @@ import Testing
         }
     }
 
-    @Test(arguments: KernelTable.available, QuantizerScheme.allCases)
-    func nothingOutsideIsTouched(table: KernelTable, scheme: QuantizerScheme) {
+    @Test(arguments: KernelTable.available, QuantizedScheme.allCases)
+    func nothingOutsideIsTouched(table: KernelTable, scheme: QuantizedScheme) {
         for (rows, columns) in [(1, 1), (3, 33), (15, 63), (16, 65), (16, 129), (7, 511), (16, 515)] {
             let weights = Data.normal.weights(rows: rows, columns: columns)
             let memory = GuardedMemory(weights.flatMap { withUnsafeBytes(of: $0, Array.init) })
@@ -94,8 +94,8 @@ import Testing
     }
 
     /// A flat block belongs to the matrix, not to its panels: rows from 16 on give the same whichever came before.
-    @Test(arguments: [QuantizerScheme.nf4, .nf4Double, .int8Dynamic])
-    func blocksCrossPanels(scheme: QuantizerScheme) {
+    @Test(arguments: [QuantizedScheme.nf4, .nf4Double, .int8Dynamic])
+    func blocksCrossPanels(scheme: QuantizedScheme) {
         let weights = Data.normal.weights(rows: 40, columns: 100)
         let whole = QuantizedMatrix(weights, columns: 100, scheme: scheme, kernels: KernelTable.best.pointer)
         var others = weights

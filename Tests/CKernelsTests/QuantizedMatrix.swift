@@ -1,41 +1,19 @@
 import CKernels
+import Testing
 
-/// A scheme, with the functions a table has for it.
-enum QuantizerScheme: UInt32, CaseIterable, Sendable, CustomTestStringConvertible {
-    case row8 = 0
-    case q8 = 1
-    case q4 = 2
-    case nf4 = 3
-    case nf4Double = 4
-    case int8Dynamic = 5
-
+extension QuantizedScheme: CustomTestStringConvertible {
     typealias Quantize = @convention(c) (UnsafePointer<lamina_quantize_source>?, UnsafeMutableRawPointer?) -> Void
-    typealias Dequantize = @convention(c) (
-        UnsafePointer<lamina_quantized_panel>?, Int, Int, UnsafeMutablePointer<Float>?, Int
-    ) -> Void
 
     /// As formats/quantized.py calls it.
     var testDescription: String { ["row8", "q8", "q4", "nf4", "nf4-double", "int8-dynamic"][Int(rawValue)] }
-    var scheme: lamina_scheme { lamina_scheme(rawValue) }
 
-    /// Weights of the flattened matrix that share a scale; 0 if its blocks are not such.
-    var flatBlock: Int { self == .int8Dynamic ? 2048 : rawValue >= 3 ? 64 : 0 }
+    /// Whether scales belong to blocks of the flattened matrix.
+    var isFlat: Bool { rawValue >= Self.nf4.rawValue }
 
-    private func choose<Function>(
-        _ functions: (Function, Function, Function, Function, Function, Function)
-    ) -> Function {
-        switch self {
-        case .row8: functions.0
-        case .q8: functions.1
-        case .q4: functions.2
-        case .nf4: functions.3
-        case .nf4Double: functions.4
-        case .int8Dynamic: functions.5
-        }
+    func quantize(_ kernels: lamina_kernels) -> Quantize {
+        let functions = kernels.quantize_panel
+        return [functions.0, functions.1, functions.2, functions.3, functions.4, functions.5][Int(rawValue)]!
     }
-
-    func quantize(_ kernels: lamina_kernels) -> Quantize { choose(kernels.quantize_panel)! }
-    func dequantize(_ kernels: lamina_kernels) -> Dequantize { choose(kernels.dequantize_panel)! }
 }
 
 /// A matrix in panels, quantized and read by one table's kernels.
@@ -47,7 +25,7 @@ struct QuantizedMatrix {
         case given([UInt16])
     }
 
-    let scheme: QuantizerScheme
+    let scheme: QuantizedScheme
     let rows: Int
     let columns: Int
     let panelBytes: Int
@@ -59,7 +37,7 @@ struct QuantizedMatrix {
     private(set) var squares: [Double] = []
 
     init(
-        _ weights: [Float], columns: Int, scheme: QuantizerScheme, steps: Steps = .forLargest,
+        _ weights: [Float], columns: Int, scheme: QuantizedScheme, steps: Steps = .forLargest,
         escapes: Int = Int(LAMINA_ESCAPES), kernels: UnsafePointer<lamina_kernels>
     ) {
         self.scheme = scheme
@@ -68,7 +46,7 @@ struct QuantizedMatrix {
         rows = weights.count / columns
         panelBytes = lamina_quantized_panel_bytes(scheme.scheme, columns)
         bytes = [UInt8](repeating: 0xee, count: (rows + 15) / 16 * panelBytes)
-        let maxima = Self.maxima(weights, block: scheme.flatBlock, kernels: kernels.pointee)
+        let maxima = scheme.isFlat ? Self.maxima(weights, block: scheme.flatBlock, kernels: kernels.pointee) : []
         let chosen = Self.steps(steps, of: weights, columns: columns, kernels: kernels.pointee)
         weights.withUnsafeBufferPointer { weights in
             chosen.withUnsafeBufferPointer { steps in
@@ -83,7 +61,7 @@ struct QuantizedMatrix {
                         source.escapes = escapes
                         source.row = row
                         source.matrix_rows = rows
-                        source.maxima = maxima.baseAddress.map { $0 + row * columns / max(scheme.flatBlock, 1) }
+                        source.maxima = maxima.baseAddress.map { $0 + row * columns / scheme.flatBlock }
                         quantize(source, panel: row / 16, kernels: kernels)
                     }
                 }
@@ -106,7 +84,6 @@ struct QuantizedMatrix {
 
     /// The largest magnitudes of flat blocks, in pieces that cut through them.
     private static func maxima(_ weights: [Float], block: Int, kernels: lamina_kernels) -> [Float] {
-        guard block > 0 else { return [] }
         var maxima = [Float](repeating: 0, count: weights.count / block + 1)
         let piece = 1000
         weights.withUnsafeBufferPointer { weights in
@@ -157,10 +134,9 @@ struct QuantizedMatrix {
     /// The code of a weight as it is stored.
     func code(row: Int, k: Int) -> UInt8 {
         let padded = lamina_quantized_columns(columns)
-        let hasNibbles = scheme == .q4 || scheme == .nf4 || scheme == .nf4Double
         precondition(scheme != .q8 && scheme != .q4, "codes of chains lie elsewhere")
-        let codes = row / 16 * panelBytes + panelBytes - padded * (hasNibbles ? 8 : 16)
-        guard hasNibbles else { return bytes[codes + k / 4 * 64 + row % 16 * 4 + k % 4] }
+        let codes = row / 16 * panelBytes + panelBytes - padded * (scheme.hasNibbles ? 8 : 16)
+        guard scheme.hasNibbles else { return bytes[codes + k / 4 * 64 + row % 16 * 4 + k % 4] }
         return bytes[codes + k / 8 * 64 + row % 16 * 4 + k % 4] >> (k / 4 % 2 == 0 ? 0 : 4) & 15
     }
 
