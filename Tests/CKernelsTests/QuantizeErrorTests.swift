@@ -152,14 +152,14 @@ import Testing
         var generator = SeededGenerator(seed: 16)
         let normal = generator.normal(17 * 200, deviation: 1)
         // f16 scales end at 65504.
-        for factor: Float in [1e-45, 1e-42, 1e-40, 1e-38, 1e-36, scheme == .nf4 ? 1e4 : 5e37] {
+        for factor: Float in [0x1p-149, 0x1p-140, 0x1p-133, 0x1p-126, 0x1p-120, scheme == .nf4 ? 1e4 : 5e37] {
             Self.expectWithinBound(Self.quantized(normal.map { $0 * factor }, columns: 200, scheme))
         }
     }
 
     // ---- again
 
-    /// Weights on the grid stay where they are: ROW8 with the same steps; NF4, whose blocks keep their largest magnitude.
+    /// Weights on the grid stay there: ROW8 with the same steps; NF4, whose blocks keep their largest magnitudes.
     @Test func quantizingAgainChangesNothing() {
         var generator = SeededGenerator(seed: 17)
         let weights = generator.normal(33 * 700, deviation: 0.02)
@@ -175,7 +175,7 @@ import Testing
 
     @Test func stepsForTheLargest() {
         var generator = SeededGenerator(seed: 18)
-        for largest in generator.values(1000).map(\.magnitude) + [0, 127, 3.4e38, 1e-45] {
+        for largest in generator.values(1000).map(\.magnitude) + [0, 127, 3.4e38, 0x1p-149] {
             let step = Float(bitPattern: UInt32(lamina_step_for_largest(largest)) << 16)
             #expect(largest == 0 ? step == 0 : (largest / step).rounded() <= 127)
             #expect(step <= largest / 127 * (1 + 0x1p-7) + 0x1p-133)

@@ -15,7 +15,7 @@ import Testing
             switch self {
             case .normal: break
             case .outlier: weights[rows * columns / 2] = -30
-            case .denormal: weights = weights.map { $0 * 1e-40 }
+            case .denormal: weights = weights.map { $0 * 0x1p-133 }
             case .zeros: weights = weights.map { _ in 0 }
             case .huge: weights = weights.map { $0 * 3e38 }
             case .sparse: weights = weights.indices.map { $0 % 7 == 0 ? weights[$0] : 0 }
