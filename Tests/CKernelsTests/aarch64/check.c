@@ -24,6 +24,7 @@ static void check_table(check *c) {
     check_elementwise(c);
     check_attention(c);
     check_quantized(c);
+    check_quantize(c);
 }
 
 int main(void) {

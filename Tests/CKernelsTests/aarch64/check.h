@@ -81,5 +81,7 @@ void check_elementwise(check *c);
 void check_attention(check *c);
 // check_quantized.c
 void check_quantized(check *c);
+// check_quantize.c
+void check_quantize(check *c);
 
 #endif
