@@ -157,10 +157,7 @@ package struct QuantizationOptions: ParsableArguments {
         of plan: inout ConversionPlan, known: [SolvedStep], threads: Int, kernels: KernelTable
     ) throws(LaminaError) {
         if let targetSize {
-            let weights = plan.shards.reduce(0.0) { sum, shard in
-                shard.tensors.reduce(sum) { $0 + Double($1.shape.elementCount) }
-            }
-            let rate = WantedRate.storeBytes(targetSize.bytes(weights: weights))
+            let rate = WantedRate.storeBytes(targetSize.bytes(weights: plan.weightCount))
             var count = 0
             for shard in plan.shards.indices {
                 for tensor in plan.shards[shard].tensors.indices
