@@ -27,10 +27,10 @@ import Testing
 
     private func run(
         _ path: String, in fileSystem: any FileSystem = RealFileSystem(), threads: Int = 1, memory: Int? = nil,
-        readMode: ReadMode? = nil, isa: lamina_isa? = nil
+        readMode: ReadMode? = nil, isa: lamina_isa? = nil, compute: ComputeMode = .int8
     ) throws -> Outcome {
         let model = try StoredModel(Store(path: path, in: fileSystem))
-        let options = SessionOptions(threads: threads, memoryBytes: memory, readMode: readMode)
+        let options = SessionOptions(threads: threads, memoryBytes: memory, readMode: readMode, compute: compute)
         var outcome = Outcome()
         let session = try InferenceSession(
             model, workload: .generate(promptTokens: Self.prompt.count, newTokens: 5), options: options,
@@ -131,6 +131,52 @@ import Testing
         let reference = try TinyStore.with(dtype: dtype) { try run($0) }
         let other = try TinyStore.with(chunkBytes: 20_000, dtype: dtype) { try run($0, threads: 3) }
         #expect(reference == other)
+    }
+
+    @Test(arguments: Schemes.all.map(\.name)) func nothingChangesABitOfQuantizedProducts(name: String) throws {
+        let quantization = TinyStore.Quantization(scheme: try #require(Schemes.named(name)))
+        for isTied in [false, true] {
+            let reference = try TinyStore.with(isTied: isTied, quantization: quantization) { try run($0) }
+            #expect(reference.logits[0] == reference.logits[5], "scoring and generating disagree")
+            try TinyStore.with(isTied: isTied, quantization: quantization) { path in
+                #expect(try run(path, threads: 3) == reference)
+                for isa in [LAMINA_ISA_PORTABLE, LAMINA_ISA_AVX2, LAMINA_ISA_AVX512]
+                where lamina_isa_is_available(isa) {
+                    #expect(try run(path, isa: isa) == reference)
+                }
+                let minimum = try minimumMemory(path) + (1 << 20)
+                for extra in [0, 100_000, 500_000] {
+                    #expect(try run(path, threads: 2, memory: minimum + extra) == reference)
+                }
+            }
+            for chunkBytes in [64, 20_000, 1 << 20] {
+                let other = try TinyStore.with(
+                    chunkBytes: chunkBytes, isTied: isTied, quantization: quantization
+                ) { try run($0, threads: 2) }
+                #expect(other == reference)
+            }
+        }
+    }
+
+    @Test(arguments: Schemes.all.map(\.name)) func quantizedWeightsAreTheNumbersTheyStandFor(name: String) throws {
+        let scheme = try #require(Schemes.named(name))
+        for isTied in [false, true] {
+            let widened = TinyStore.Quantization(scheme: scheme, isWidened: true)
+            let reference = try TinyStore.with(isTied: isTied, quantization: widened) { try run($0) }
+            let quantized = try TinyStore.with(isTied: isTied, quantization: TinyStore.Quantization(scheme: scheme)) {
+                try run($0, threads: 2, compute: .f32)
+            }
+            #expect(quantized == reference)
+            let coded = try TinyStore.with(isTied: isTied, quantization: TinyStore.Quantization(scheme: scheme)) {
+                try run($0, threads: 2)
+            }
+            let takesCodes = scheme.form.takesCodes
+            #expect((coded == reference) == !takesCodes)
+            let pairs = zip(coded.logits.joined(), reference.logits.joined())
+            let error = pairs.reduce(0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }
+            let square = reference.logits.joined().reduce(0) { $0 + Double($1 * $1) }
+            #expect(error <= 0.03 * 0.03 * square, "8-bit activations cost more than 3 %")
+        }
     }
 
     @Test func aTiedEmbeddingIsLookedUpInItsPanels() throws {

@@ -16,9 +16,17 @@ struct TinyStore {
         "max_position_embeddings": 64, "attention_bias": true, "eos_token_id": 2,
     ]
 
+    /// How the matrices that activations are multiplied with are quantized.
+    struct Quantization {
+        var scheme: any QuantizationScheme
+        /// Stores what the quantized weights stand for instead, as f32.
+        var isWidened = false
+    }
+
     /// Writes a store to `path`. Equal arguments give equal bytes; weights do not depend on `chunkBytes`.
     static func write(
-        to path: String, chunkBytes: Int = 4096, isTied: Bool = false, dtype: DType = .bfloat16
+        to path: String, chunkBytes: Int = 4096, isTied: Bool = false, dtype: DType = .bfloat16,
+        quantization: Quantization? = nil
     ) throws {
         for folder in ["layers", "side"] {
             try FileManager.default.createDirectory(atPath: path + "/" + folder, withIntermediateDirectories: true)
@@ -35,7 +43,8 @@ struct TinyStore {
         for (index, layer) in layers.enumerated() {
             let place: TensorRule.Place = index == 0 ? .embedding : index == layers.count - 1 ? .head : .layer
             let shard = Shard(
-                rules: rules.filter { $0.place == place }, chunkBytes: chunkBytes, dtype: dtype, using: &generator)
+                rules: rules.filter { $0.place == place }, chunkBytes: chunkBytes, dtype: dtype,
+                quantization: quantization, using: &generator)
             let bytes = shard.bytes()
             try Data(bytes).write(to: URL(fileURLWithPath: "\(path)/layers/\(layer).h5"))
             shards.append(shard.entry(layer: layer, bytes: bytes))
@@ -56,11 +65,13 @@ struct TinyStore {
 
     /// Runs `body` with a new store that is removed afterwards.
     static func with<Value>(
-        chunkBytes: Int = 4096, isTied: Bool = false, dtype: DType = .bfloat16, _ body: (String) throws -> Value
+        chunkBytes: Int = 4096, isTied: Bool = false, dtype: DType = .bfloat16, quantization: Quantization? = nil,
+        _ body: (String) throws -> Value
     ) throws -> Value {
         try Fixtures.withScratchFolder { folder in
             let path = folder + "/tiny.lamina"
-            try write(to: path, chunkBytes: chunkBytes, isTied: isTied, dtype: dtype)
+            try write(
+                to: path, chunkBytes: chunkBytes, isTied: isTied, dtype: dtype, quantization: quantization)
             return try body(path)
         }
     }
@@ -72,18 +83,30 @@ private struct Shard {
     private var data: [[UInt8]] = []
     private let userBlock: UInt64
 
-    init(rules: [TensorRule], chunkBytes: Int, dtype: DType, using generator: inout SeededGenerator) {
-        let geometries = rules.map {
-            ChunkGeometry(shape: $0.shape, dtype: dtype, layout: $0.layout, targetBytes: chunkBytes)
+    init(
+        rules: [TensorRule], chunkBytes: Int, dtype: DType, quantization: TinyStore.Quantization?,
+        using generator: inout SeededGenerator
+    ) {
+        let quantized = rules.map { $0.layout == .panel64 ? quantization : nil }
+        let geometries = zip(rules, quantized).map { rule, quantized in
+            quantized.map { Shard.geometry(rule, $0, chunkBytes) }
+                ?? ChunkGeometry(shape: rule.shape, dtype: dtype, layout: rule.layout, targetBytes: chunkBytes)
         }
         userBlock = ShardHeader.userBlockSize(
             for: zip(rules, geometries).map { ($0.name, $0.shape.dimensions.count, $1.chunkCount) })
         var offset = userBlock
-        for (rule, geometry) in zip(rules, geometries) {
-            let weights = SyntheticCheckpoint.weights(rule.shape.elementCount, dtype: dtype, using: &generator)
+        for (index, (rule, geometry)) in zip(rules, geometries).enumerated() {
+            let source = SyntheticCheckpoint.weights(rule.shape.elementCount, dtype: dtype, using: &generator)
+            let panels = quantized[index].map { QuantizedMatrix(source, dtype, rule.shape, $0.scheme) }
+            let isWidened = quantized[index]?.isWidened == true
+            let scheme = isWidened ? nil : quantized[index]?.scheme
+            let dtype = isWidened ? DType.float32 : dtype
+            let weights = isWidened ? panels?.widened ?? [] : source
             var chunks: [ChunkRecord] = []
             for chunk in 0..<geometry.chunkCount {
-                let bytes = Shard.chunk(chunk, of: weights, geometry, dtype)
+                let bytes =
+                    scheme == nil
+                    ? Shard.chunk(chunk, of: weights, geometry, dtype) : panels?.chunk(chunk, geometry) ?? []
                 chunks.append(
                     ChunkRecord(
                         offset: offset, storedSize: UInt32(bytes.count), encoding: .raw,
@@ -93,9 +116,19 @@ private struct Shard {
             }
             records.append(
                 TensorRecord(
-                    name: rule.name, dtype: dtype, shape: rule.shape, codec: RawCodec(), geometry: geometry,
+                    name: rule.name, dtype: dtype, shape: rule.shape, codec: scheme ?? RawCodec(), geometry: geometry,
                     chunks: chunks))
         }
+    }
+
+    private static func geometry(
+        _ rule: TensorRule, _ quantization: TinyStore.Quantization, _ chunkBytes: Int
+    ) -> ChunkGeometry {
+        quantization.isWidened
+            ? ChunkGeometry(shape: rule.shape, dtype: .float32, layout: .panel64, targetBytes: chunkBytes)
+            : ChunkGeometry(
+                shape: rule.shape, dtype: .bfloat16, layout: .panel16, scheme: quantization.scheme,
+                targetBytes: chunkBytes)
     }
 
     /// One slot: the chunk's elements in the order of the layout, zero behind them.
@@ -142,7 +175,8 @@ private struct Shard {
                 Manifest.Tensor(
                     name: record.name.replacingOccurrences(of: "*", with: layer), storedName: record.name,
                     dtype: record.dtype, shape: record.shape, layout: record.geometry.layout, codec: record.codec.name,
-                    sourceFile: 0, sourceOffset: 0, digest: digest)
+                    sourceFile: 0, sourceOffset: 0, digest: digest,
+                    quantization: record.codec.isLossless ? nil : Manifest.Quantization(relativeError: 0.1))
             })
     }
 }
