@@ -5,10 +5,12 @@
   lamina_store.py STORE --list                 what is in it
   lamina_store.py STORE --compare CHECKPOINT   the files it came from, rebuilt, byte for byte; and what the safetensors
                                                package reads in them
+  lamina_store.py STORE --export FOLDER        what lamina-convert export wrote: the values of every tensor
 
 Shards are read as HDF5 (h5py and hdf5plugin), or with --flat through the header in their first bytes (zstandard).
-exp-tier is decoded by Lamina's HDF5 filter where HDF5_PLUGIN_PATH leads to it, otherwise and with --flat by numpy. It
-does not check the chunks' own checksums; lamina-verify does. The format is described in layer-store.md and shard.md.
+exp-tier is decoded by Lamina's HDF5 filter where HDF5_PLUGIN_PATH leads to it, otherwise and with --flat by numpy;
+ecq-tier by its filter only. Quantized tensors have no SHA-256 that their values could have. It does not check the chunks'
+own checksums; lamina-verify does. The format is described in layer-store.md, shard.md and quantization.md.
 """
 import argparse
 import hashlib
@@ -19,11 +21,20 @@ import sys
 
 import numpy as np
 
+import quantized
+
 # In the order of their numbers in the flat header, dtypes from 1, the others from 0.
 DTYPES = "BOOL U8 I8 F8_E4M3 F8_E5M2 U16 I16 F16 BF16 U32 I32 F32 U64 I64 F64".split()
 SIZES = dict(zip(DTYPES, [1] * 5 + [2] * 4 + [4] * 3 + [8] * 3))
+LAYOUTS = ["rows", "panel64", "panel16"]
+# What the panels of a scheme are to quantized.py.
+FORMS = {"int8-row": "row8", "q8": "q8", "q4": "q4", "nf4": "nf4", "nf4-double": "nf4-double",
+         "int8-dynamic": "int8-dynamic", "ecq-tier": "row8", "ecq-huf": "row8"}
 PLANES = {"raw": ["data"], "exp-huf": ["exponent", "sign_mantissa"], "fp16-huf": ["high", "low"],
-          "fp32-planes": ["exponent", "mantissa_high", "mantissa_middle", "mantissa_low_sign"], "exp-tier": ["words"]}
+          "fp32-planes": ["exponent", "mantissa_high", "mantissa_middle", "mantissa_low_sign"], "exp-tier": ["words"],
+          **{scheme: ["blocks"] for scheme in FORMS}}
+# Their numbers in the flat header: schemes from 16.
+CODECS = {number if number < 5 else number + 11: codec for number, codec in enumerate(PLANES)}
 EXP_TIER_FILTER = 44554
 
 
@@ -68,8 +79,30 @@ def merged(codec, size, planes):
     return word if codec == "fp16-huf" else word >> 1 | word << (8 * size - 1)
 
 
+def narrowed(values, dtype):
+    """f32 values in the tensor's dtype, to nearest, ties to even."""
+    if dtype != "BF16":
+        return values.astype({"F16": "<f2", "F32": "<f4"}[dtype])
+    bits = values.view("<u4")
+    return (bits + 0x7fff + (bits >> 16 & 1) >> 16).astype("<u2")
+
+
+def dequantized(tensor, slots):
+    """A quantized tensor's values as bytes of its dtype, out of all chunks' slots."""
+    *outer, columns = tensor["shape"]
+    rows, parts = int(np.prod(outer, dtype=np.int64)), []
+    step = tensor["units_per_chunk"] * quantized.ROWS
+    for index, slot in enumerate(slots.reshape(-(-rows // step), -1)):
+        first = index * step
+        parts.append(quantized.slot_weights(
+            FORMS[tensor["codec"]], slot, columns, first, min(step, rows - first)))
+    return narrowed(np.concatenate(parts), tensor["dtype"]).tobytes()
+
+
 def rebuilt(tensor, planes):
     """The tensor's bytes in the source's order, out of its planes, each all chunks' slots one after another."""
+    if tensor["layout"] == "panel16":
+        return dequantized(tensor, planes[0])
     elements = merged(tensor["codec"], SIZES[tensor["dtype"]], planes)
     *outer, columns = tensor["shape"] or [1]
     rows, is_panel = int(np.prod(outer, dtype=np.int64)), tensor["layout"] == "panel64"
@@ -141,8 +174,8 @@ def read_flat(path):
                 "<HBBBBHQQQ", table, at)
             shape, at = list(struct.unpack_from(f"<{rank}Q", table, at + 32)), at + 32 + 8 * rank
             name, at = table[at:at + name_bytes].decode(), at + -(-name_bytes // 8) * 8
-            tensor = {"name": name, "dtype": DTYPES[dtype - 1], "shape": shape, "layout": ("rows", "panel64")[layout],
-                      "codec": list(PLANES)[codec], "units_per_chunk": units, "columns_per_chunk": columns}
+            tensor = {"name": name, "dtype": DTYPES[dtype - 1], "shape": shape, "layout": LAYOUTS[layout],
+                      "codec": CODECS[codec], "units_per_chunk": units, "columns_per_chunk": columns}
             planes = [[] for _ in range(plane_count)]
             for index in range(chunks * plane_count):
                 offset, _, stored, encoding = struct.unpack_from("<QQIB", table, at)
@@ -175,11 +208,21 @@ def rebuilt_file(store, file, parts):
     return content.tobytes()
 
 
+def exported(folder):
+    """Every tensor of a folder's safetensors files: dtype, shape and bytes by name."""
+    import safetensors
+
+    return {name: (info["dtype"], info["shape"], bytes(info["data"]))
+            for path in sorted(folder.glob("*.safetensors"))
+            for name, info in safetensors.deserialize(path.read_bytes())}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=pathlib.Path)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--compare", metavar="CHECKPOINT", type=pathlib.Path)
+    parser.add_argument("--export", metavar="FOLDER", type=pathlib.Path)
     parser.add_argument("--flat", action="store_true")
     options = parser.parse_args()
     manifest = json.loads((options.store / "manifest.json").read_text(encoding="utf-8"))
@@ -188,10 +231,13 @@ def main():
             for entry in shard["tensors"]:
                 print(shard["path"], entry["name"], entry["dtype"], entry["shape"], entry["layout"], entry["codec"])
         return
+    values = exported(options.export) if options.export else {}
     files = manifest["source"]["files"]
     parts, count, total = [[] for _ in files], 0, 0
     for entry, data in tensors(options.store, manifest, read_flat if options.flat else read_hdf5):
-        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        if options.export and values.pop(entry["name"], None) != (entry["dtype"], entry["shape"], data):
+            sys.exit(f"{entry['name']}: differs from what was exported")
+        if "quantization" not in entry and hashlib.sha256(data).hexdigest() != entry["sha256"]:
             sys.exit(f"{entry['name']}: differs from the manifest's SHA-256")
         if options.compare:
             parts[entry["source_file"]].append((entry, data))
@@ -207,6 +253,8 @@ def main():
                       for name, info in safetensors.deserialize(original)}
             if listed != {entry["name"]: (entry["dtype"], entry["shape"], data) for entry, data in found}:
                 sys.exit(f"{file['path']}: its tensors differ")
+    if values:
+        sys.exit(f"{', '.join(values)}: exported, but not in the store")
     print(f"{count} tensors, {total} bytes: all equal")
 
 

@@ -128,7 +128,7 @@ struct ConversionPlanner {
         ) { (pages, range) throws(LaminaError) in
             try file.read((begin + range.lowerBound)..<(begin + range.upperBound), intoPages: pages)
         }
-        job.quantization.bits = target?.bits
+        job.quantization.rate = target?.bits.map { .bits($0) }
         return job
     }
 

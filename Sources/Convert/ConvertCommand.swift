@@ -110,7 +110,7 @@ struct ConvertCommand: ToolCommand {
             throw ValidationError("--delete-original and --delete-progressively exclude each other")
         }
         if quantize == nil, !quantization.isDefault {
-            throw ValidationError("--bits, --coding, --embeddings, --head and --keep go with --quantize")
+            throw ValidationError("--bits, --coding, --embeddings, --head, --keep and --target-size go with --quantize")
         }
         if permissions.deleteBlobs, !deleteOriginal, !deleteProgressively {
             throw ValidationError("--delete-blobs goes with --delete-original or --delete-progressively")
@@ -137,7 +137,7 @@ struct ConvertCommand: ToolCommand {
         var (plan, notes) = try planner.plan()
         let kernels = try chosenKernels()
         let known = restart ? [] : try PartialManifest.read(in: place, fileSystem)?.steps ?? []
-        try StepSolver(threads: options.threads, kernels: kernels).solve(&plan, known: known)
+        try quantization.solveRates(of: &plan, known: known, threads: options.threads, kernels: kernels)
         try destination.checkSeparation(from: source)
         if !quiet { for note in notes { Console.note("note: \(escapedForDisplay(note))\n") } }
         let conversion = Conversion(plan: plan, options: options, kernels: kernels, fileSystem: fileSystem)

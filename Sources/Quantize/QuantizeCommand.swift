@@ -91,7 +91,7 @@ struct QuantizeCommand: ToolCommand {
         let source = try StoreSource(opened, kernels: kernels)
         var plan = try QuantizationPlanner(model, source, policy: policy, chunkBytes: chunkBytes?.bytes).plan()
         let known = restart ? [] : try PartialManifest.read(in: place, fileSystem)?.steps ?? []
-        try StepSolver(threads: threadCount, kernels: kernels).solve(&plan, known: known)
+        try options.solveRates(of: &plan, known: known, threads: threadCount, kernels: kernels)
         var runOptions = Conversion.Options(threads: threadCount)
         runOptions.restarts = restart
         let conversion = Conversion(plan: plan, options: runOptions, kernels: kernels, fileSystem: fileSystem)

@@ -21,6 +21,8 @@ package struct ConversionReport {
         return max(forecast.processorSeconds / Double(lamina_processor_count()), disk)
     }
 
+    private var bitsPerWeight: Double { plan.bitsPerWeight(forecast.storeBytes) }
+
     /// Prints it. Throws `.io`.
     package func show(_ destination: Destination, json: Bool) throws(LaminaError) {
         if json { return try Console.out(document(destination).text() + "\n") }
@@ -33,7 +35,7 @@ package struct ConversionReport {
         try Console.out(
             """
             \(plan.shards.count) shards, \(formattedBytes(plan.byteCount)) to read, about \
-            \(formattedBytes(forecast.storeBytes)) to write
+            \(formattedBytes(forecast.storeBytes)) to write, \(formatted(bitsPerWeight, decimals: 2)) bits a weight
             disk: at most about \(formattedBytes(forecast.peakBytes)) more than now, \(free)
             memory: at most about \(formattedBytes(forecast.memoryBytes))
             time: about \(formattedDuration(seconds))
@@ -51,6 +53,7 @@ package struct ConversionReport {
                     ]
                 }),
             "source_bytes": JSONValue(plan.byteCount), "stored_bytes": JSONValue(forecast.storeBytes),
+            "bits_per_weight": JSONValue(bitsPerWeight),
             "peak_disk_bytes": JSONValue(forecast.peakBytes),
             "free_disk_bytes": destination.freeBytes.map { JSONValue($0) } ?? .null,
             "peak_memory_bytes": JSONValue(forecast.memoryBytes), "seconds": JSONValue(seconds),
@@ -79,6 +82,7 @@ package struct ConversionSummary {
     package var text: String {
         let ratio = storedBytes == 0 ? 1 : Double(plan.byteCount) / Double(storedBytes)
         return "\(store): \(formattedBytes(storedBytes)), ratio \(formatted(ratio, decimals: 3)), "
+            + "\(formatted(plan.bitsPerWeight(storedBytes), decimals: 2)) bits a weight, "
             + "root digest \(manifest.rootDigest)"
     }
 
@@ -87,9 +91,22 @@ package struct ConversionSummary {
             "store": .string(store), "architecture": .string(manifest.architecture),
             "shards": JSONValue(manifest.shards.count), "tensors": JSONValue(manifest.tensorCount),
             "source_bytes": JSONValue(plan.byteCount), "stored_bytes": JSONValue(storedBytes),
+            "bits_per_weight": JSONValue(plan.bitsPerWeight(storedBytes)),
             "root_digest": .string(manifest.rootDigest.description), "originals": OriginalsReport.json(originals),
             "freed_bytes": JSONValue(OriginalsReport.freedBytes(originals)),
             "peak_memory_bytes": JSONValue(lamina_peak_resident_bytes()),
         ]
     }
+}
+
+extension ConversionPlan {
+    /// Elements of all tensors.
+    var weightCount: Double {
+        shards.reduce(0.0) { sum, shard in
+            shard.tensors.reduce(sum) { $0 + Double($1.shape.elementCount) }
+        }
+    }
+
+    /// What `bytes` are for each of them.
+    func bitsPerWeight(_ bytes: UInt64) -> Double { 8 * Double(bytes) / max(1, weightCount) }
 }

@@ -1,6 +1,8 @@
 import ArgumentParser
+import CommandLineSupport
 import Inference
 import LayerStore
+import StoreWriter
 import TensorCore
 
 /// A scheme as it is named on a command line, or `exact`: `q8`, `ecq`, `ecq@5`.
@@ -27,9 +29,41 @@ package struct SchemeName: ExpressibleByArgument, Sendable {
     }
 
     /// What it stands for; `nil` is exact.
-    func target(coding: CodeCoding, bits standard: Double) -> QuantizationTarget? {
+    func target(coding: CodeCoding, bits standard: Double?) -> QuantizationTarget? {
         let scheme: (any QuantizationScheme)? = name == SchemeName.freeName ? coding.scheme : Schemes.named(name)
         return scheme.map { QuantizationTarget($0, bits: $0.hasFreeStep ? bits ?? standard : nil) }
+    }
+}
+
+/// The size of a store: `38GiB`, or `4.25bpw`, bits for each weight of the model.
+package struct TargetSize: ExpressibleByArgument, Sendable {
+    private static let suffix = "bpw"
+
+    private enum Value: Sendable {
+        case bytes(UInt64)
+        case bitsPerWeight(Double)
+    }
+
+    private let value: Value
+
+    package init?(argument: String) {
+        if argument.lowercased().hasSuffix(TargetSize.suffix) {
+            guard let bits = Double(argument.dropLast(TargetSize.suffix.count)), bits > 0, bits <= 64 else {
+                return nil
+            }
+            value = .bitsPerWeight(bits)
+        } else {
+            guard let size = ByteSize(argument: argument) else { return nil }
+            value = .bytes(UInt64(size.bytes))
+        }
+    }
+
+    /// For a model of so many weights.
+    func bytes(weights: Double) -> UInt64 {
+        switch value {
+        case .bytes(let bytes): bytes
+        case .bitsPerWeight(let bits): UInt64(bits * weights / 8)
+        }
     }
 }
 
@@ -71,15 +105,21 @@ package struct QuantizationOptions: ParsableArguments {
             valueName: "pattern=scheme"))
     package var keep: [String] = []
 
+    @Option(
+        help: ArgumentHelp(
+            "Choose the bits of ecq so that the whole store has this size: 38GiB, or 4.25bpw.", valueName: "size"))
+    package var targetSize: TargetSize?
+
     package init() {}
 
     /// Whether nothing is chosen.
     package var isDefault: Bool {
-        bits == nil && coding == .tier && embeddings == nil && head == nil && keep.isEmpty
+        bits == nil && coding == .tier && embeddings == nil && head == nil && keep.isEmpty && targetSize == nil
     }
 
     package func validate() throws {
         if let bits, !(2.5...6.5).contains(bits) { throw ValidationError("--bits must be between 2.5 and 6.5") }
+        if bits != nil, targetSize != nil { throw ValidationError("--bits and --target-size exclude each other") }
         for rule in keep where QuantizationOptions.parse(rule) == nil {
             throw ValidationError(
                 "--keep \(rule): expected PATTERN=SCHEME, SCHEME one of \(SchemeName.all.joined(separator: ", "))")
@@ -95,7 +135,7 @@ package struct QuantizationOptions: ParsableArguments {
 
     /// The policy for `scheme`. Throws `.usage` for options that contradict each other.
     package func policy(_ scheme: SchemeName) throws(LaminaError) -> QuantizationPolicy {
-        let standardBits = bits ?? QuantizationOptions.standardBits
+        let standardBits = targetSize == nil ? bits ?? QuantizationOptions.standardBits : nil
         func target(_ name: SchemeName) -> QuantizationTarget? { name.target(coding: coding, bits: standardBits) }
         guard let layers = target(scheme) else {
             throw LaminaError(
@@ -111,6 +151,33 @@ package struct QuantizationOptions: ParsableArguments {
             rules: rules.map { QuantizationPolicy.Rule(pattern: $0.pattern, target: target($0.scheme)) })
     }
 
+    /// Finds the steps of all tensors of `plan` that have a free rate; `known` are those of an interrupted run. Throws
+    /// `.usage` for a size that cannot be, and what reading the source throws.
+    package func solveRates(
+        of plan: inout ConversionPlan, known: [SolvedStep], threads: Int, kernels: KernelTable
+    ) throws(LaminaError) {
+        if let targetSize {
+            let rate = WantedRate.storeBytes(targetSize.bytes(weights: plan.weightCount))
+            var count = 0
+            for shard in plan.shards.indices {
+                for tensor in plan.shards[shard].tensors.indices
+                where plan.shards[shard].tensors[tensor].needsRate {
+                    plan.shards[shard].tensors[tensor].quantization.rate = rate
+                    count += 1
+                }
+            }
+            guard count > 0 else {
+                throw LaminaError(
+                    .usage, "--target-size", "no matrix has a free rate", expected: "the scheme ecq without @")
+            }
+        }
+        try StepSolver(threads: threads, kernels: kernels).solve(&plan, known: known)
+    }
+
     private static let standardBits = 4.25
     private static let eightBits: [any QuantizationScheme] = [RowInt8(), BlockInt8(), DynamicInt8()]
+}
+
+extension TensorJob {
+    fileprivate var needsRate: Bool { scheme?.hasFreeStep == true && quantization.rate == nil }
 }

@@ -46,7 +46,7 @@ package struct QuantizationPlanner {
         guard let target else { return source.copy(shard: shard, tensor: tensor) }
         var job = source.job(
             shard: shard, tensor: tensor, layout: .panel16, codec: target.scheme, chunkBytes: chunkBytes)
-        job.quantization.bits = target.bits
+        job.quantization.rate = target.bits.map { .bits($0) }
         return job
     }
 

@@ -42,6 +42,16 @@ public struct ConversionForecast: Sendable {
         memoryBytes = BlockPipeline.memoryBytes(for: plan.shards.flatMap(\.tensors), threads: threads)
     }
 
+    /// What HDF5 keeps of a tensor, about.
+    fileprivate static func groupBytes(planes: Int, chunks: Int) -> Int { 2600 + planes * 800 + chunks * 40 }
+
+    /// What a tensor takes beside its chunks, about.
+    static func structureBytes(_ job: TensorJob) -> Int {
+        let planes = job.codec.planes(elementSize: job.dtype.size).count
+        let chunks = job.geometry.chunkCount * planes
+        return groupBytes(planes: planes, chunks: chunks) + 512 + 24 * chunks
+    }
+
     /// Follows the conversion shard by shard. An original goes when the shard after its last one is complete: deletion
     /// waits for the shard that is being published.
     private static func peak(
@@ -74,11 +84,13 @@ private struct Samples {
         var codec: String
         var dtype: DType
         var layout: String
+        var step: Double?
 
         init(_ job: TensorJob) {
             codec = job.codec.name
             dtype = job.dtype
             layout = job.layout.name
+            step = job.quantization.step
         }
     }
 
@@ -88,11 +100,16 @@ private struct Samples {
 
     mutating func measure(_ shards: [ConversionPlan.Shard], kernels: KernelTable) throws(LaminaError) {
         var kinds: [Kind: [TensorJob]] = [:]
-        for job in shards.flatMap(\.tensors) where job.codec.name != RawCodec().name && job.blockCount > 0 {
+        for job in shards.flatMap(\.tensors)
+        where job.codec.name != RawCodec().name && job.blockCount > 0 && job.copied == nil {
             kinds[Kind(job), default: []].append(job)
         }
         var clock = SampleClock()
-        for (kind, jobs) in kinds { ratios[kind] = try Samples.ratio(jobs, kernels: kernels, &clock) }
+        for (kind, jobs) in kinds {
+            let ratio = try Samples.ratio(jobs, kernels: kernels, &clock)
+            // What is never coded is known exactly.
+            if jobs[0].scheme?.coding != .raw { ratios[kind] = ratio }
+        }
         secondsPerByte = clock.bytes == 0 ? 0 : clock.encoding / Double(clock.bytes)
         readRate = clock.reading == 0 ? 0 : Double(clock.bytes) / clock.reading
     }
@@ -132,8 +149,12 @@ private struct Samples {
             let planes = job.codec.planes(elementSize: job.dtype.size).count
             let chunks = job.geometry.chunkCount * planes
             records.append((job.storedName, job.shape.dimensions.count, chunks))
-            structure += 2600 + planes * 800 + chunks * 40
-            if let ratio = ratios[Kind(job)] {
+            structure += ConversionForecast.groupBytes(planes: planes, chunks: chunks)
+            if let copied = job.copied {
+                bytes += copied.record.chunks.reduce(0) {
+                    $0 + Double(roundedUp(Int($1.storedSize), to: AlignedBuffer.alignment))
+                }
+            } else if let ratio = ratios[Kind(job)] {
                 bytes += Double(job.byteCount) * ratio
             } else {
                 bytes += Double(

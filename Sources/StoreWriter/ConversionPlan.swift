@@ -82,7 +82,7 @@ public struct ConversionPlan: Sendable {
         for shard in shards {
             hasher.update(Array("\(shard.layer)\n".utf8))
             for job in shard.tensors {
-                let step = job.quantization.step.map { " \(job.quantization.bits ?? 0) \($0)" } ?? ""
+                let step = job.quantization.step.map { " \(job.quantization.rate?.text ?? "") \($0)" } ?? ""
                 hasher.update(
                     Array("\(job.name)\u{0}\(job.codec.name) \(job.layout.name) \(job.sourceOffset)\(step)\n".utf8))
             }

@@ -26,9 +26,12 @@ import Testing
             guard let dtype = codec.dtype, codec.planes(elementSize: dtype.size).count > 1 else { continue }
             let elements = bytes(kind, count, dtype, &generator)
             let specifications = codec.planes(elementSize: dtype.size)
-            #expect(specifications.reduce(0) { $0 + $1.bytesPerElement } == dtype.size)
+            let sizes = specifications.map { specification in
+                if case .elements(let bytes) = specification.content { bytes } else { 0 }
+            }
+            #expect(sizes.reduce(0, +) == dtype.size)
             #expect(specifications.count <= Codecs.maximumPlanes)
-            var planes = specifications.map { [UInt8](repeating: 0, count: count * $0.bytesPerElement) }
+            var planes = sizes.map { [UInt8](repeating: 0, count: count * $0) }
             let pointers = planes.indices.map { index in
                 planes[index].withUnsafeMutableBytes { UnsafeMutableRawPointer(mutating: $0.baseAddress!) }
             }

@@ -14,7 +14,7 @@ import Testing
             var chunks: [ChunkRecord] = []
             for _ in 0..<geometry.chunkCount {
                 for plane in codec.planes(elementSize: dtype.size) {
-                    let size = UInt32(geometry.slotElements * plane.bytesPerElement)
+                    let size = UInt32(plane.slotBytes(geometry))
                     chunks.append(ChunkRecord(offset: offset, storedSize: size, encoding: .raw, hash: offset))
                     offset += (UInt64(size) + 4095) / 4096 * 4096
                 }

@@ -123,7 +123,7 @@ import Testing
             for threads in [1, 3] {
                 var plan = SmallQuantization(of: path, scheme: scheme).plan(source)
                 for index in plan.shards[0].tensors.indices {
-                    plan.shards[0].tensors[index].quantization = QuantizationParameters(bits: bits)
+                    plan.shards[0].tensors[index].quantization = QuantizationParameters(rate: .bits(bits))
                 }
                 try StepSolver(threads: threads, kernels: SmallConversion.kernels).solve(&plan)
                 steps.append(try #require(plan.steps.first?.step))

@@ -1,7 +1,8 @@
 import LayerStore
 import TensorCore
 
-/// A scheme, and for schemes with a free rate how many bits a weight is to take.
+/// A scheme, and for schemes with a free rate how many bits a weight is to take; `nil` where the size of the whole store
+/// decides.
 public struct QuantizationTarget: Sendable {
     public var scheme: any QuantizationScheme
     public var bits: Double?

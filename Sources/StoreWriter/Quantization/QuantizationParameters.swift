@@ -1,14 +1,29 @@
+/// What decides the step of tensors whose scheme leaves it free.
+public enum WantedRate: Sendable, Hashable {
+    /// Bits a weight, as stored: codes, scales and headers.
+    case bits(Double)
+    /// As many as there are for these tensors in a store of this size in bytes.
+    case storeBytes(UInt64)
+
+    var text: String {
+        switch self {
+        case .bits(let bits): "\(bits) bits"
+        case .storeBytes(let bytes): "\(bytes) bytes"
+        }
+    }
+}
+
 /// What a scheme leaves open about one tensor.
 public struct QuantizationParameters: Sendable, Equatable {
-    /// Bits a weight is to take, for schemes with a free step.
-    public var bits: Double?
-    /// Step over the root mean square of a row, for `ecq`; `StepSolver` finds it for the bits wanted.
+    /// For schemes with a free step.
+    public var rate: WantedRate?
+    /// Step over the root mean square of a row, for `ecq`; `StepSolver` finds it for the rate wanted.
     public var step: Double?
     /// Relative error that the source itself has, where it was quantized before.
     public var sourceError: Double
 
-    public init(bits: Double? = nil, step: Double? = nil, sourceError: Double = 0) {
-        self.bits = bits
+    public init(rate: WantedRate? = nil, step: Double? = nil, sourceError: Double = 0) {
+        self.rate = rate
         self.step = step
         self.sourceError = sourceError
     }

@@ -1,29 +1,41 @@
 import LayerStore
 import TensorCore
 
-/// The step of all tensors that one codec stores with so many bits a weight.
+/// The step of all tensors that one codec stores at the same rate.
 public struct SolvedStep: Sendable, Equatable {
     public var codec: String
-    public var bits: Double
+    public var rate: WantedRate
     public var step: Double
 
-    public init(codec: String, bits: Double, step: Double) {
+    public init(codec: String, rate: WantedRate, step: Double) {
         self.codec = codec
-        self.bits = bits
+        self.rate = rate
         self.step = step
     }
 
     /// An entry of a partial manifest. Throws `.damaged`.
     init(_ object: JSONObject, _ reader: ManifestReader) throws(LaminaError) {
         codec = try reader.string(object, "codec")
-        guard let bits = object["bits"]?.double, let step = object["step"]?.double, step > 0 else {
-            throw LaminaError(.damaged, reader.file, "a step without its numbers")
+        guard let step = object["step"]?.double, step > 0 else {
+            throw LaminaError(.damaged, reader.file, "a rate without its step")
         }
-        self.bits = bits
         self.step = step
+        if let bits = object["bits"]?.double {
+            rate = .bits(bits)
+        } else if let bytes = object["store_bytes"]?.unsignedInteger {
+            rate = .storeBytes(bytes)
+        } else {
+            throw LaminaError(.damaged, reader.file, "a step without its rate")
+        }
     }
 
-    var json: JSONValue { ["codec": .string(codec), "bits": JSONValue(bits), "step": JSONValue(step)] }
+    var json: JSONValue {
+        switch rate {
+        case .bits(let bits): ["codec": .string(codec), "bits": JSONValue(bits), "step": JSONValue(step)]
+        case .storeBytes(let bytes):
+            ["codec": .string(codec), "store_bytes": JSONValue(bytes), "step": JSONValue(step)]
+        }
+    }
 }
 
 /// Finds the steps with which tensors of a free rate take the bits that are wanted, by coding samples of them.
@@ -46,40 +58,81 @@ public struct StepSolver {
         self.kernels = kernels
     }
 
-    /// Sets the step of every tensor of `plan` whose parameters say how many bits it is to take: one step for all with the
-    /// same codec and bits, that of `known` if it is there. The steps depend on the samples only, not on threads or
-    /// machine. Throws what reading and encoding samples throws.
+    /// Sets the step of every tensor of `plan` whose parameters say at what rate it is to be stored: one step for all with
+    /// the same codec and rate, that of `known` if it is there. One step relative to the rows is one relative error: what a
+    /// given size is best spent on where the tensors' errors weigh the same. The steps depend on samples only, not on
+    /// threads or machine. Throws `.usage` for a size that cannot be, and what reading and encoding samples throws.
     public func solve(_ plan: inout ConversionPlan, known: [SolvedStep] = []) throws(LaminaError) {
-        let rates = StepSolver.rates(plan.shards)
         plan.steps = []
-        for (rate, places) in rates.sorted(by: { ($0.key.codec, $0.key.bits) < ($1.key.codec, $1.key.bits) }) {
-            var step = known.first { $0.codec == rate.codec && $0.bits == rate.bits }?.step
-            if step == nil {
-                let samples = try CodingSamples(
-                    of: places.map { plan.shards[$0.shard].tensors[$0.tensor] }, count: StepSolver.sampleCount,
-                    threads: threads, kernels: kernels)
-                step = try self.step(for: rate.bits, samples)
-            }
+        for (group, places) in StepSolver.groups(plan.shards) {
+            let earlier = known.first { $0.codec == group.codec && $0.rate == group.rate }?.step
+            let step = if let earlier { earlier } else { try self.step(for: group.rate, places, plan) }
             for place in places { plan.shards[place.shard].tensors[place.tensor].quantization.step = step }
-            if let step { plan.steps.append(SolvedStep(codec: rate.codec, bits: rate.bits, step: step)) }
+            plan.steps.append(SolvedStep(codec: group.codec, rate: group.rate, step: step))
         }
     }
 
-    private static func rates(_ shards: [ConversionPlan.Shard]) -> [Rate: [(shard: Int, tensor: Int)]] {
-        var groups: [Rate: [(shard: Int, tensor: Int)]] = [:]
+    private typealias Place = (shard: Int, tensor: Int)
+
+    private struct Group: Hashable {
+        var codec: String
+        var rate: WantedRate
+    }
+
+    /// Those that have a size to fit in come last: they get what the others leave. Otherwise in the order of the plan.
+    private static func groups(_ shards: [ConversionPlan.Shard]) -> [(group: Group, places: [Place])] {
+        var groups: [(group: Group, places: [Place])] = []
         for (shard, entry) in shards.enumerated() {
             for (tensor, job) in entry.tensors.enumerated() {
-                guard let bits = job.quantization.bits else { continue }
-                groups[Rate(codec: job.codec.name, bits: bits), default: []].append((shard, tensor))
+                guard let rate = job.quantization.rate else { continue }
+                let group = Group(codec: job.codec.name, rate: rate)
+                if let index = groups.firstIndex(where: { $0.group == group }) {
+                    groups[index].places.append((shard, tensor))
+                } else {
+                    groups.append((group, [(shard, tensor)]))
+                }
             }
         }
-        return groups
+        return groups.filter { $0.group.rate.isOfTensors } + groups.filter { !$0.group.rate.isOfTensors }
     }
 
-    private struct Rate: Hashable {
-        var codec: String
-        var bits: Double
+    private func step(for rate: WantedRate, _ places: [Place], _ plan: ConversionPlan) throws(LaminaError) -> Double {
+        let jobs = places.map { plan.shards[$0.shard].tensors[$0.tensor] }
+        let samples = try CodingSamples(
+            of: jobs, count: StepSolver.sampleCount, countsPages: !rate.isOfTensors, threads: threads, kernels: kernels)
+        switch rate {
+        case .bits(let bits): return try step(for: bits, samples)
+        case .storeBytes(let bytes):
+            return try step(for: try bits(for: jobs, inStoreOf: bytes, plan), samples)
+        }
     }
+
+    /// The bits that each weight of `jobs` can have, pages of the file included, when all else is stored. Throws `.usage`.
+    private func bits(
+        for jobs: [TensorJob], inStoreOf bytes: UInt64, _ plan: ConversionPlan
+    ) throws(LaminaError) -> Double {
+        var others = plan
+        for index in others.shards.indices {
+            others.shards[index].tensors.removeAll { $0.quantization.rate == .storeBytes(bytes) }
+        }
+        let forecast = try ConversionForecast(others, threads: threads, kernels: kernels)
+        let taken = Double(forecast.storeBytes) + Double(jobs.reduce(0) { $0 + ConversionForecast.structureBytes($1) })
+        let weights = jobs.reduce(0.0) { $0 + Double($1.shape.elementCount) }
+        let bits = 8 * (Double(bytes) - taken) / max(1, weights)
+        guard StepSolver.possibleBits.contains(bits) else {
+            let range = [StepSolver.possibleBits.lowerBound, StepSolver.possibleBits.upperBound].map {
+                UInt64(taken + $0 * weights / 8)
+            }
+            throw LaminaError(
+                .usage, "--target-size", "no rate gives a store of this size",
+                expected: "\(range[0]) to \(range[1]) bytes", found: "\(bytes)",
+                hint: "choose other schemes for embeddings and head, or another size")
+        }
+        return bits
+    }
+
+    /// Below, codes are nearly all zero; above, rows have more escapes than a panel holds.
+    private static let possibleBits = 2.0...7.0
 
     /// Newton's method with the slope of the last two points; plain arithmetic only, whose results are the same on every
     /// machine.
@@ -117,10 +170,15 @@ final class CodingSamples {
     private let encoders: [BlockEncoder]
     private let pool: WorkerPool
     private let weightCount: Int
+    /// Chunks begin at pages: count what they take in the file.
+    private let countsPages: Bool
 
     /// Reads `count` blocks, spread over all blocks of `jobs` without a period that theirs could meet. Throws what reading
     /// throws, `.limit`.
-    init(of jobs: [TensorJob], count: Int, threads: Int, kernels: KernelTable) throws(LaminaError) {
+    init(
+        of jobs: [TensorJob], count: Int, countsPages: Bool, threads: Int, kernels: KernelTable
+    ) throws(LaminaError) {
+        self.countsPages = countsPages
         pool = try WorkerPool(threads: threads)
         var encoders: [BlockEncoder] = []
         for _ in 0..<threads { encoders.append(try BlockEncoder(jobs: jobs, kernels: kernels)) }
@@ -164,7 +222,14 @@ final class CodingSamples {
         try pool.run(blocks.count) { (index, worker) throws(LaminaError) in
             try blocks[index].encode(with: encoders[worker], step: step)
         }
-        let bytes = blocks.reduce(0) { $0 + $1.planes.reduce(0) { $0 + $1.range.count } }
+        let bytes = blocks.reduce(0) { sum, block in
+            block.planes.reduce(sum) { $0 + (countsPages ? $1.fileBytes : $1.range.count) }
+        }
         return 8 * Double(bytes) / Double(max(1, weightCount))
     }
+}
+
+extension WantedRate {
+    /// Whether it says what the tensors themselves take.
+    fileprivate var isOfTensors: Bool { if case .bits = self { true } else { false } }
 }
