@@ -32,6 +32,8 @@ import Testing
             gate = plan.stream.tasks.first { plan.stream.matrices[$0.matrix].name.contains("down_proj") }?.input
             products = try ChunkProducts(
                 plan.stream, plan.requests, kernels: plan.kernels, activations: activations,
+                codes: ActivationCodes(
+                    widths: plan.stream.widths, buffers: plan.stream.codedBuffers, columns: plan.memory.columns),
                 vectors: ResidentVectors(plan.stream, kernels: plan.kernels), prefetcher: prefetcher,
                 residents: setup.residents, decoded: setup.decoded)
             worker = try Worker(

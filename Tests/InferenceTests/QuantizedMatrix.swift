@@ -8,7 +8,7 @@ struct QuantizedMatrix {
     private let columns: Int
     private let rows: Int
     private let panels: [[UInt8]]
-    private static let kernels = lamina_kernels_reference()!
+    private static var kernels: KernelTable { lamina_kernels_reference() }
 
     /// `source` are BF16 weights (rows, columns).
     init(_ source: [UInt8], _ dtype: DType, _ shape: Shape, _ scheme: any QuantizationScheme) {
