@@ -142,7 +142,8 @@ import Testing
         for index in 4 * 640..<5 * 640 { weights[index] = 0 }
         for index in 7 * 640 + 128..<7 * 640 + 192 { weights[index] = 0 }
         let decoded = Self.quantized(weights, columns: 640, scheme).decoded(Self.table.kernels)
-        let bound = scheme == .q4 || scheme == .nf4Double ? 2e-4 : 0
+        // bitsandbytes' level of 0 is a little above it.
+        let bound = scheme == .int8Dynamic ? 4e-6 : 0
         #expect(decoded[7 * 640 + 128..<7 * 640 + 192].allSatisfy { Double($0.magnitude) <= bound })
         if scheme != .int8Dynamic { #expect(decoded[4 * 640..<5 * 640].allSatisfy { $0 == 0 }) }
     }
