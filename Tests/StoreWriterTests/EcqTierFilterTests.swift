@@ -67,7 +67,7 @@ import Testing
     func whatStoresHoldIsDecoded(rows: Int, columns: Int) throws {
         var generator = SeededGenerator(seed: 4)
         let geometry = ChunkGeometry(
-            shape: try Shape([rows, columns]), dtype: .bf16, layout: .panel16, scheme: EntropyCodedTiers(),
+            shape: Shape([rows, columns]), dtype: .bf16, layout: .panel16, scheme: EntropyCodedTiers(),
             targetBytes: 1 << 17)
         var room = [UInt8](repeating: 0, count: CodeTierChunk.bound(geometry))
         var gathered = [UInt8](repeating: 0, count: geometry.slotBytes)
@@ -75,7 +75,7 @@ import Testing
             let held = geometry.chunk(index).unitCount
             let slot = Self.panels(held, columns: columns, &generator)
             let size = CodeTierChunk.encode(
-                slot, chunk: index, of: geometry, into: &room, gathered: &gathered, kernels: KernelTable.best)
+                slot, chunk: index, of: geometry, into: &room, gathered: &gathered, kernels: SmallConversion.kernels)
             let padding = [UInt8](repeating: 0, count: geometry.slotBytes - slot.count)
             #expect(try Self.decoded(Array(room[..<size]), columns: columns) == slot + padding, "chunk \(index)")
         }
