@@ -29,8 +29,8 @@ static bool prepare(size_t parameter_count, const unsigned parameters[], panels 
     return p->gathered.bytes != NULL && p->scratch.bytes != NULL;
 }
 
-// The panels in a segment, whose codes are decoded to p->gathered; 0 if it is no segment of at most `most` panels. Nothing
-// says how many the last segment of a chunk has, but that many headers are in front of as many panels' codes.
+// The panels in a segment, whose codes are decoded to p->gathered; 0 if it is no segment of at most `most` panels.
+// Nothing says how many the last segment of a chunk has, but that many headers are in front of as many panels' codes.
 static size_t decode_segment(const panels *p, const uint8_t *bytes, size_t size, size_t most) {
     const lamina_kernels *table = lamina_filter_kernels();
     for (size_t count = 1; count <= most && size > count * PANEL_HEADER; ++count) {

@@ -11,8 +11,9 @@ import Testing
     private static let header = 64
 
     private static func run(_ bytes: [UInt8], flags: Int, _ parameters: [Int]) throws -> [UInt8]? {
-        try FilterBuffer(bytes).run(
-            lamina_ecq_tier_filter().pointee, bytes.count, flags: UInt32(flags), parameters: parameters.map(UInt32.init))
+        let filterClass = lamina_ecq_tier_filter().pointee
+        let parameters = parameters.map { UInt32($0) }
+        return try FilterBuffer(bytes).run(filterClass, bytes.count, flags: UInt32(flags), parameters: parameters)
     }
 
     private static func encoded(_ slot: [UInt8], columns: Int) throws -> [UInt8]? {

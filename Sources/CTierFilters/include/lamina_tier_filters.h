@@ -38,7 +38,8 @@ typedef struct lamina_hdf5_filter_class {
 const lamina_hdf5_filter_class *lamina_exp_tier_filter(void);
 const lamina_hdf5_filter_class *lamina_ecq_tier_filter(void);
 
-// What the library looks for in a plugin, and all that is visible where the rest is built hidden. Defined by each plugin.
+// What the library looks for in a plugin, and all that is visible where the rest is built hidden. Each plugin defines
+// them.
 #define LAMINA_PLUGIN_EXPORT __attribute__((visibility("default")))
 
 // H5PL_TYPE_FILTER.
