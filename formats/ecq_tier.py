@@ -63,15 +63,18 @@ def segment_codes(segment):
     return bases + (stored & ((1 << raw_bits) - 1))
 
 
-def slot_bytes(chunk):
-    """What a chunk of an ecq tensor decodes to: the steps and codes of its slot, as bytes."""
-    count, panels, columns, _ = struct.unpack_from("<IIII", chunk)
-    data, steps = np.frombuffer(chunk, np.uint8), padded(32 * panels)
-    at, taken = padded(16 + 8 * count), steps
-    slot = np.zeros(steps + 16 * padded(columns, 32) * panels, np.uint8)
-    slot[:steps] = data[at:at + steps]
-    for offset, size in struct.iter_unpack("<II", chunk[16:16 + 8 * count]):
-        codes = segment_codes(data[offset:offset + size])
-        slot[taken:taken + codes.size] = codes
-        taken += codes.size
-    return slot
+def slot_bytes(chunk, columns):
+    """What a chunk of a tensor of so many columns decodes to: the panels of its slot, as bytes."""
+    count, slot_panels = struct.unpack_from("<II", chunk)
+    data, codes, taken = np.frombuffer(chunk, np.uint8), 16 * padded(columns, 32), 0
+    panels = np.zeros((slot_panels, 64 + codes), np.uint8)
+    for offset, size in struct.iter_unpack("<II", chunk[8:8 + 8 * count]):
+        held = min(max(1, 65536 // codes), slot_panels - taken)
+        # Only the last piece may hold fewer; a segment begins with the number of its codes.
+        while held > 0 and data[offset + 64 * held:][:4].view("<u4") != held * codes:
+            held -= 1
+        segment = data[offset + 64 * held:offset + size]
+        piece, taken = panels[taken:taken + held], taken + held
+        piece[:, :64] = data[offset:offset + 64 * held].reshape(held, 64)
+        piece[:, 64:] = segment_codes(segment).reshape(held, codes)
+    return panels.ravel()

@@ -143,8 +143,9 @@ static void print_row(bench *b, double step, lamina_isa isa) {
     const uint8_t *split = b->coded + 28;
     const double bits = bytes * 8 / ((double)SEGMENTS * SEGMENT);
     const double least = entropy(b);
-    printf("| %.3f | %.3f | %.3f | %.3f (%+.1f %%) | %u + %u (%u)/%u/%u/%u/%u | %s |", step, least, zstd_bits(b), bits,
-           (bits / least - 1) * 100, split[0], split[2], split[1], split[3], split[4], split[5], split[6], lamina_isa_name(isa));
+    printf("| %.3f | %.3f | %.3f | %.3f (%+.1f %%) |", step, least, zstd_bits(b), bits, (bits / least - 1) * 100);
+    printf(" %u + %u (%u)/%u/%u/%u/%u |", split[0], split[2], split[1], split[3], split[4], split[5], split[6]);
+    printf(" %s |", lamina_isa_name(isa));
     print_rate(b, encode_small, SMALL_TIMES);
     print_rate(b, decode_small, SMALL_TIMES);
     print_rate(b, decode_all, SEGMENTS);

@@ -1,7 +1,7 @@
-// ecq-tier segments (formats/ecq-tier.md) and where their parts are. A code is a base plus its raw low bits. Tier 1 has a
-// symbol and the raw bits of every code: single symbols are a base of the palette, paired ones two of them, between which
-// a bit of the next stream chooses; the last symbol of a tier sends the code on to the next tier, and behind tier 5 to the
-// escapes, which are bases. All other symbols of the lower tiers are single.
+// ecq-tier segments (formats/ecq-tier.md) and where their parts are. A code is a base plus its raw low bits. Tier 1 has
+// a symbol and the raw bits of every code: single symbols are a base of the palette, paired ones two of them, between
+// which a bit of the next stream chooses; the last symbol of a tier sends the code on to the next tier, and behind tier
+// 5 to the escapes, which are bases. All other symbols of the lower tiers are single.
 #ifndef LAMINA_CODES_H
 #define LAMINA_CODES_H
 

@@ -11,8 +11,8 @@
 
 enum {
     CODES_ENCODE_RUN = 8 * LAMINA_CODES_GROUP,  // codes after which the lower tiers are written
-    // A run, what was left of a group, and what compressing may write beyond.
-    CODES_ENCODE_BUFFER = CODES_ENCODE_RUN + 2 * TIER_GROUP + TIER_GROUP,
+    // A run, up to a group that was left of each stream before it, and what compressing may write beyond.
+    CODES_ENCODE_BUFFER = CODES_ENCODE_RUN + CODES_STREAMS * TIER_GROUP + TIER_GROUP,
     CODES_HISTOGRAMS = 8,  // so that no counter waits for itself
 };
 

@@ -5,9 +5,9 @@
 typedef struct ranking {
     size_t raw_bits;
     uint8_t bias;
-    size_t named;                       // bases that occur, as far as a palette has room
-    uint64_t keys[CODES_PALETTE];       // frequency << 8 | 255 - base, falling: of equally frequent ones the smaller first
-    uint32_t sums[CODES_PALETTE + 1];   // frequencies of the first 0, 1, 2, ... bases
+    size_t named;                      // bases that occur, as far as a palette has room
+    uint64_t keys[CODES_PALETTE];      // frequency << 8 | 255 - base, falling: of equals the smaller base first
+    uint32_t sums[CODES_PALETTE + 1];  // frequencies of the first 0, 1, 2, ... bases
 } ranking;
 
 // The best split found so far, and the ranking its palette comes from.
@@ -55,7 +55,7 @@ static size_t plane_bytes(size_t symbols, size_t width) {
     return tier_groups(symbols) * width * TIER_PLANE_BYTES;
 }
 
-// Tries every tier from `tier` on, of `count` symbols, behind `named` bases, in `bytes` so far; `split` and `counts` hold
+// Tries every width of the tiers from `tier` on, behind `named` bases and `bytes` so far; `split` and `counts` hold
 // what is decided above it.
 static bool try_lower_tiers(const ranking *r, size_t tier, size_t named, size_t bytes, codes_split *split,
                             size_t counts[CODES_STREAMS], choice *best) {

@@ -1,5 +1,5 @@
-// Decoding exp-tier segments: tier 1 group by group, its words from the palette and the levels of tier_levels.h. Compiled
-// once per instruction set, after what that needs and
+// Decoding exp-tier segments: tier 1 group by group, its words from the palette and the levels of tier_levels.h.
+// Compiled once per instruction set, after what that needs and
 //   tier_store_words(target, exponents, sign_mantissa)   64 words
 #ifndef LAMINA_TIER_DECODE_H
 #define LAMINA_TIER_DECODE_H

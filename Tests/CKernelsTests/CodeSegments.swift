@@ -15,6 +15,8 @@ enum CodeSample: CaseIterable, Sendable {
     case random
     /// Normally distributed, then random ones: streams used unevenly.
     case uneven
+    /// Normally distributed, then only such as are frequent nowhere else: escapes that all come at the end.
+    case burst
     /// Rising through all codes, in runs: every stream is used up in bursts.
     case runs
 
@@ -36,6 +38,10 @@ enum CodeSample: CaseIterable, Sendable {
             case .uneven:
                 let code = Self.normal(0.32, &generator)
                 return index * 4 < count * 3 ? code : UInt8(truncatingIfNeeded: generator.next() >> 16)
+            case .burst:
+                let code = Self.normal(0.32, &generator)
+                let isLate = index >= count - count / 8 + 200
+                return isLate ? UInt8(truncatingIfNeeded: generator.next() >> 16) / 2 &+ 220 : code
             case .runs: return UInt8(truncatingIfNeeded: 100 + index * index / 65_536 % 60)
             }
         }
