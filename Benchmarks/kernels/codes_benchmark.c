@@ -1,6 +1,7 @@
 // Speed and size of the ecq-tier kernels on codes of normally distributed weights, for several steps (in standard
 // deviations) and each instruction set, on one thread. Prints a Markdown table: bits per weight of the segments beside
-// the entropy of the codes and what literal-only zstd makes of them, then G weights/s of encoding and decoding from and to the caches, and of decoding from memory.
+// the entropy of the codes and what literal-only zstd makes of them; the split (raw bits + widths of the tiers, in
+// parentheses the single symbols); and G weights/s, the median of the rounds and the best.
 // Usage: codes_benchmark [rounds]
 #define _GNU_SOURCE
 #include "benchmark.h"

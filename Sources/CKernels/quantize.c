@@ -6,17 +6,18 @@
 
 // ---- steps --------------------------------------------------------------------------------------------------------
 
-// The least bf16 that is not below a positive number.
-static uint16_t bf16_rounded_up(float value) {
-    return (uint16_t)((lamina_float_bits(value) + 0xffff) >> 16);
+// The least bf16 with which `largest` has a code of at most `code`; not 0 where the quotient is too small for an f32.
+static uint16_t least_step(float largest, float code) {
+    const uint16_t step = (uint16_t)((lamina_float_bits(largest / code) + 0xffff) >> 16);
+    return largest > 0 && step == 0 ? 1 : step;
 }
 
 uint16_t lamina_step_for_largest(float largest) {
-    return bf16_rounded_up(largest / LARGEST_CODE);
+    return least_step(largest, LARGEST_CODE);
 }
 
 static uint16_t raised(uint16_t step, float largest) {
-    const uint16_t least = bf16_rounded_up(largest / LARGEST_ESCAPE);
+    const uint16_t least = least_step(largest, LARGEST_ESCAPE);
     return step < least ? least : step;
 }
 

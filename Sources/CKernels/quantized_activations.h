@@ -68,13 +68,14 @@ LAMINA_INLINE void quantize_block(const float *x, size_t count, int8_t *codes, f
 
 static void quantize_activations(const float *x, size_t count, size_t padded, int8_t *codes, float *scales,
                                  int32_t *corrections) {
-    size_t k = 0;
-    for (size_t block = 0; block < padded / QUANTIZED_BLOCK; ++block, k += QUANTIZED_BLOCK) {
+    for (size_t block = 0; block < padded / QUANTIZED_BLOCK; ++block) {
+        const size_t k = LAMINA_MIN(count, block * QUANTIZED_BLOCK);
+        int8_t *target = codes + block * QUANTIZED_BLOCK;
         // The count of a whole block is a constant, so that it goes from memory straight to registers.
         if (count - k >= QUANTIZED_BLOCK) {
-            quantize_block(x + k, QUANTIZED_BLOCK, codes + k, scales + block, corrections + block);
+            quantize_block(x + k, QUANTIZED_BLOCK, target, scales + block, corrections + block);
         } else {
-            quantize_block(x + k, count - k, codes + k, scales + block, corrections + block);
+            quantize_block(x + k, count - k, target, scales + block, corrections + block);
         }
     }
 }

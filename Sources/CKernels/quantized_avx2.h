@@ -90,8 +90,20 @@ LAMINA_INLINE vector code_words_nibble_value(const value_table *table, code_word
     return _mm256_blendv_ps(low, high, (__m256)(words << (uint32_t)(28 - shift)));
 }
 
-LAMINA_INLINE vector code_words_byte_value(const float values[256], code_words words, size_t shift) {
-    return _mm256_i32gather_ps(values, (__m256i)(words >> (uint32_t)shift & 255u), sizeof *values);
+// lamina_dynamic_map itself.
+typedef const float *dynamic_table;
+
+LAMINA_INLINE dynamic_table dynamic_table_load(void) {
+    return lamina_dynamic_map;
+}
+
+LAMINA_INLINE void dynamic_values(const dynamic_table *table, const uint8_t *bytes, vector values[4]) {
+    const code_words words = code_words_load(bytes);
+    LAMINA_UNROLL
+    for (size_t k = 0; k < 4; ++k) {
+        const __m256i codes = (__m256i)(words >> (uint32_t)(8 * k) & 255u);
+        values[k] = _mm256_i32gather_ps(*table, codes, sizeof **table);
+    }
 }
 
 #endif

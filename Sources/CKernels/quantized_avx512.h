@@ -28,10 +28,6 @@ LAMINA_INLINE vector code_words_nibble_value(const value_table *table, code_word
     return _mm512_permutexvar_ps((__m512i)(words >> (uint32_t)shift), table->values);
 }
 
-LAMINA_INLINE vector code_words_byte_value(const float values[256], code_words words, size_t shift) {
-    return _mm512_i32gather_ps((__m512i)(words >> (uint32_t)shift & 255u), values, sizeof *values);
-}
-
 LAMINA_INLINE vector product_floats(__m512i sums) {
     return _mm512_cvtepi32_ps(sums);
 }

@@ -1,11 +1,11 @@
 // The primitives of quantized_product.h for AVX-512 without VNNI: magnitudes of weight codes times activation codes of
-// the weight's sign. Pairs of products stay within 2 * 128 * 127 < 2^15.
+// the weight's sign. Pairs of products stay within 2 * 128 * 127 < 2^15. And the dynamic map of quantized_dequantize.h.
 #ifndef LAMINA_QUANTIZED_AVX512_MADDUBS_H
 #define LAMINA_QUANTIZED_AVX512_MADDUBS_H
 
 #include "quantized_avx512.h"
 
-#define PRODUCT_COLUMNS 12
+#define PRODUCT_COLUMNS 6
 
 enum {
     PRODUCT_VECTORS = 1,
@@ -51,6 +51,22 @@ LAMINA_INLINE product_integers product_add(product_integers sums, product_codes 
     const __m512i activations = _mm512_mask_sub_epi8(all, codes.negative, _mm512_setzero_si512(), all);
     const __m512i pairs = _mm512_maddubs_epi16(codes.magnitude, activations);
     return _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+
+// lamina_dynamic_map itself.
+typedef const float *dynamic_table;
+
+LAMINA_INLINE dynamic_table dynamic_table_load(void) {
+    return lamina_dynamic_map;
+}
+
+LAMINA_INLINE void dynamic_values(const dynamic_table *table, const uint8_t *bytes, vector values[4]) {
+    const code_words words = code_words_load(bytes);
+    LAMINA_UNROLL
+    for (size_t k = 0; k < 4; ++k) {
+        const __m512i codes = (__m512i)(words >> (uint32_t)(8 * k) & 255u);
+        values[k] = _mm512_i32gather_ps(codes, *table, sizeof **table);
+    }
 }
 
 #endif

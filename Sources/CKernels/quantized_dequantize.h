@@ -4,7 +4,8 @@
 //   code_words_byte(words, shift)                  (float)((word >> shift & 255) - 128)
 //   value_table, value_table_load(values)          16 floats
 //   code_words_nibble_value(table, words, shift)   values[word >> shift & 15]
-//   code_words_byte_value(values, words, shift)    values[word >> shift & 255]
+//   dynamic_table, dynamic_table_load()            lamina_dynamic_map
+//   dynamic_values(table, bytes, values)           of 4 neighbouring k of VECTOR_LANES rows
 #ifndef LAMINA_QUANTIZED_DEQUANTIZE_H
 #define LAMINA_QUANTIZED_DEQUANTIZE_H
 
@@ -101,24 +102,52 @@ LAMINA_INLINE nibble_values nibble_values_of(lamina_scheme scheme) {
     return table;
 }
 
-LAMINA_INLINE vector code_values(lamina_scheme scheme, const value_table *table, code_words words, size_t k) {
-    if (scheme_has_nibbles(scheme)) {
-        return code_words_nibble_value(table, words, k / 4 * 4 + k % 4 * 8);
+// Both kinds of tables; a scheme needs one of them at most.
+typedef struct code_tables {
+    value_table nibbles;
+    dynamic_table bytes;
+} code_tables;
+
+LAMINA_INLINE code_tables code_tables_load(lamina_scheme scheme, const nibble_values *values) {
+    if (scheme == LAMINA_SCHEME_INT8_DYNAMIC) {
+        return (code_tables){.bytes = dynamic_table_load()};
     }
-    return scheme == LAMINA_SCHEME_INT8_DYNAMIC ? code_words_byte_value(lamina_dynamic_map, words, k * 8)
-                                                : code_words_byte(words, k * 8);
+    return (code_tables){.nibbles = value_table_load(values->values)};
+}
+
+// Values of the codes of VECTOR_LANES rows of a group.
+LAMINA_INLINE void code_values(lamina_scheme scheme, const code_tables *tables, const uint8_t *codes,
+                               vector values[8]) {
+    const code_words words = code_words_load(codes);
+    if (scheme_has_nibbles(scheme)) {
+        LAMINA_UNROLL
+        for (size_t k = 0; k < 8; ++k) {
+            values[k] = code_words_nibble_value(&tables->nibbles, words, k / 4 * 4 + k % 4 * 8);
+        }
+    } else if (scheme == LAMINA_SCHEME_INT8_DYNAMIC) {
+        dynamic_values(&tables->bytes, codes, values);
+    } else {
+        LAMINA_UNROLL
+        for (size_t k = 0; k < 4; ++k) {
+            values[k] = code_words_byte(words, k * 8);
+        }
+    }
 }
 
 // All k that share words.
-LAMINA_INLINE void dequantize_group(lamina_scheme scheme, const value_table *table, const uint8_t *codes,
+LAMINA_INLINE void dequantize_group(lamina_scheme scheme, const code_tables *tables, const uint8_t *codes,
                                     const lamina_lanes *scales, float *out, size_t out_stride) {
     const size_t count = scheme_has_nibbles(scheme) ? 8 : 4;
+    // Callers take a chain of each of some panels in turn, so hardware prefetch does not follow.
+    __builtin_prefetch(codes + code_bytes(scheme, LAMINA_CHAIN_LENGTH), 0, 2);
+    LAMINA_UNROLL
     for (size_t lane = 0; lane < QUANTIZED_ROWS; lane += VECTOR_LANES) {
-        const code_words words = code_words_load(codes + 4 * lane);
+        vector values[8];
+        code_values(scheme, tables, codes + 4 * lane, values);
         const vector scale = vector_load(scales->lane + lane);
         LAMINA_UNROLL
         for (size_t k = 0; k < count; ++k) {
-            vector_store(out + k * out_stride + lane, vector_mul(code_values(scheme, table, words, k), scale));
+            vector_store(out + k * out_stride + lane, vector_mul(values[k], scale));
         }
     }
 }
@@ -152,7 +181,7 @@ LAMINA_INLINE void dequantize_panel(lamina_scheme scheme, const lamina_quantized
                                     size_t k_count, float *out, size_t out_stride) {
     const size_t group = scheme_has_nibbles(scheme) ? 8 : 4;
     const nibble_values values = nibble_values_of(scheme);
-    const value_table table = value_table_load(values.values);
+    const code_tables tables = code_tables_load(scheme, &values);
     const size_t end = k_begin + k_count;
     row_scales scales = {.change = k_begin};
     for (size_t k = k_begin; k < end;) {
@@ -164,7 +193,7 @@ LAMINA_INLINE void dequantize_panel(lamina_scheme scheme, const lamina_quantized
             }
             float *target = out + (k - k_begin) * out_stride;
             if (k % group == 0 && k + group <= LAMINA_MIN(chain_end, scales.change)) {
-                dequantize_group(scheme, &table, codes, &scales.values, target, out_stride);
+                dequantize_group(scheme, &tables, codes, &scales.values, target, out_stride);
                 k += group;
             } else {
                 dequantize_one(scheme, &values, codes, k % group, &scales.values, target);

@@ -76,14 +76,21 @@ LAMINA_INLINE vector code_words_nibble_value(const value_table *table, code_word
     return vreinterpretq_f32_u8(vqtbl4q_u8(table->bytes, bytes));
 }
 
-LAMINA_INLINE vector code_words_byte_value(const float values[256], code_words words, size_t shift) {
-    float lanes[VECTOR_LANES];
-    uint32_t codes[VECTOR_LANES];
-    vst1q_u32(codes, words >> (uint32_t)shift & 255u);
-    for (size_t i = 0; i < VECTOR_LANES; ++i) {
-        lanes[i] = values[codes[i]];
+// lamina_dynamic_map itself.
+typedef const float *dynamic_table;
+
+LAMINA_INLINE dynamic_table dynamic_table_load(void) {
+    return lamina_dynamic_map;
+}
+
+LAMINA_INLINE void dynamic_values(const dynamic_table *table, const uint8_t *bytes, vector values[4]) {
+    for (size_t k = 0; k < 4; ++k) {
+        float lanes[VECTOR_LANES];
+        for (size_t i = 0; i < VECTOR_LANES; ++i) {
+            lanes[i] = (*table)[bytes[4 * i + k]];
+        }
+        values[k] = vld1q_f32(lanes);
     }
-    return vld1q_f32(lanes);
 }
 
 #endif

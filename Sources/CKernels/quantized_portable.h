@@ -75,8 +75,17 @@ LAMINA_INLINE vector code_words_nibble_value(const value_table *table, code_word
     return table->values[words >> shift & 15];
 }
 
-LAMINA_INLINE vector code_words_byte_value(const float values[256], code_words words, size_t shift) {
-    return values[words >> shift & 255];
+// lamina_dynamic_map itself.
+typedef const float *dynamic_table;
+
+LAMINA_INLINE dynamic_table dynamic_table_load(void) {
+    return lamina_dynamic_map;
+}
+
+LAMINA_INLINE void dynamic_values(const dynamic_table *table, const uint8_t *bytes, vector values[4]) {
+    for (size_t k = 0; k < 4; ++k) {
+        values[k] = (*table)[bytes[k]];
+    }
 }
 
 #endif

@@ -127,6 +127,7 @@ typedef struct product_tile {
     size_t row;
     lamina_quantized_activations x;  // of the first column, from the chain's first k
     float *y;                        // [columns][TASK_ROWS] from the panel's first row
+    const uint8_t *ahead;            // codes to ask memory for meanwhile, as many as the chain's; may be NULL
 } product_tile;
 
 // Whether an escape lies in rows row..<row + rows of the chain.
@@ -213,6 +214,12 @@ LAMINA_INLINE void multiply_product_tile(lamina_scheme scheme, size_t columns, s
     }
     for (size_t block = 0; block < tile.chain.blocks; ++block) {
         product_block_sums integers;
+        if (columns > 1 && tile.ahead != NULL) {
+            LAMINA_UNROLL
+            for (size_t line = 0; line < code_bytes(scheme, QUANTIZED_BLOCK); line += 64) {
+                __builtin_prefetch(tile.ahead + block * code_bytes(scheme, QUANTIZED_BLOCK) + line, 0, 2);
+            }
+        }
         LAMINA_UNROLL
         for (size_t c = 0; c < columns; ++c) {
             LAMINA_UNROLL
@@ -220,10 +227,13 @@ LAMINA_INLINE void multiply_product_tile(lamina_scheme scheme, size_t columns, s
                 integers[c][v] = product_start(tile.x.corrections[block + c * block_stride]);
             }
         }
-        add_block(scheme, columns, vectors, codebook, codes, tile.x.codes + block * QUANTIZED_BLOCK, x_stride, integers);
+        const int8_t *x = tile.x.codes + block * QUANTIZED_BLOCK;
+        add_block(scheme, columns, vectors, codebook, codes, x, x_stride, integers);
         finish_block(scheme, columns, vectors, scales, tile.x.scales + block, block_stride, integers, sums);
         codes += code_bytes(scheme, QUANTIZED_BLOCK);
-        scales += scheme_has_chains(scheme) ? QUANTIZED_ROWS : 0;
+        if (scheme_has_chains(scheme)) {
+            scales += QUANTIZED_ROWS;
+        }
     }
     if (scheme == LAMINA_SCHEME_ROW8 && has_escapes(&tile, vectors * VECTOR_LANES)) {
         add_escapes_to(columns, vectors, &tile, sums);
@@ -292,9 +302,19 @@ LAMINA_INLINE void multiply_one_column(lamina_scheme scheme, const lamina_quanti
     }
 }
 
+// The codes that are multiplied after a chain of a panel.
+LAMINA_INLINE const uint8_t *next_codes(lamina_scheme scheme, const lamina_quantized_task *task, size_t panel,
+                                        size_t k) {
+    if (panel + 1 < task->panel_count) {
+        return product_chain_at(scheme, &task->panels[panel + 1], k).codes;
+    }
+    const size_t next = k + LAMINA_CHAIN_LENGTH;
+    return next < task->panels[0].columns ? product_chain_at(scheme, &task->panels[0], next).codes : NULL;
+}
+
 // One chain of all panels times a tile of columns, gathered once for them.
 LAMINA_INLINE void multiply_gathered(lamina_scheme scheme, const lamina_quantized_task *task, size_t k,
-                                     size_t column, size_t columns, float *y) {
+                                     size_t column, size_t columns, bool first, float *y) {
     const size_t padded = round_up(task->panels[0].columns, QUANTIZED_BLOCK);
     gathered_activations gathered;
     gather_activations(&task->x, column, columns, k, LAMINA_MIN(padded - k, (size_t)LAMINA_CHAIN_LENGTH), &gathered);
@@ -309,6 +329,7 @@ LAMINA_INLINE void multiply_gathered(lamina_scheme scheme, const lamina_quantize
                 .block_stride = CHAIN_BLOCKS,
             },
             .y = y + panel * QUANTIZED_ROWS,
+            .ahead = first ? next_codes(scheme, task, panel, k) : NULL,
         };
         multiply_product_columns(scheme, columns, tile);
     }
@@ -326,7 +347,7 @@ LAMINA_INLINE void multiply_column_group(lamina_scheme scheme, const lamina_quan
     for (size_t k = 0; k < task->panels[0].columns; k += LAMINA_CHAIN_LENGTH) {
         for (size_t tile = 0, begin = 0; begin < columns; ++tile) {
             const size_t end = part_begin(columns, PRODUCT_COLUMNS, tile + 1);
-            multiply_gathered(scheme, task, k, column + begin, end - begin, y[begin]);
+            multiply_gathered(scheme, task, k, column + begin, end - begin, begin == 0, y[begin]);
             begin = end;
         }
     }

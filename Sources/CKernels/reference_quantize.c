@@ -79,30 +79,50 @@ static bool overflows(int32_t code) {
     return code < -127 || code > 127;
 }
 
-// How many overflowing weights become escapes before weight (row, k).
-static size_t rank_of(const lamina_quantize_source *source, const uint16_t *steps, size_t row, size_t k) {
-    const int32_t code = row8_code(source, steps, row, k);
-    size_t rank = 0;
-    for (size_t other = 0; other < source->columns; ++other) {
-        for (size_t i = 0; i < source->rows; ++i) {
-            const int32_t found = row8_code(source, steps, i, other);
-            const bool is_before = other < k || (other == k && i < row);
-            rank += abs(found) > abs(code) || (abs(found) == abs(code) && is_before);
+// Weights of a panel that were chosen to be escapes, by place: k * 16 + row.
+typedef struct chosen_places {
+    size_t places[LAMINA_ESCAPES];
+    size_t count;
+} chosen_places;
+
+static bool is_chosen(const chosen_places *chosen, size_t place) {
+    for (size_t i = 0; i < chosen->count; ++i) {
+        if (chosen->places[i] == place) {
+            return true;
         }
     }
-    return rank;
+    return false;
+}
+
+// The overflowing weight with the largest code, of equal ones the first place, that is not chosen yet.
+static bool next_choice(const lamina_quantize_source *source, const uint16_t *steps, const chosen_places *chosen,
+                        size_t *place) {
+    int32_t largest = 127;
+    for (size_t i = 0; i < source->columns * QUANTIZED_ROWS; ++i) {
+        const int32_t magnitude = abs(row8_code(source, steps, i % QUANTIZED_ROWS, i / QUANTIZED_ROWS));
+        if (magnitude > largest && !is_chosen(chosen, i)) {
+            largest = magnitude;
+            *place = i;
+        }
+    }
+    return largest > 127;
 }
 
 // Raises the steps of rows with overflowing weights that cannot be escapes. False if there are none.
 static bool raise_steps(const lamina_quantize_source *source, uint16_t *steps) {
+    chosen_places chosen = {.count = 0};
+    size_t place;
+    while (chosen.count < source->escapes && next_choice(source, steps, &chosen, &place)) {
+        chosen.places[chosen.count] = place;
+        chosen.count += 1;
+    }
     float left[QUANTIZED_ROWS] = {0};
     bool any = false;
-    for (size_t row = 0; row < source->rows; ++row) {
-        for (size_t k = 0; k < source->columns; ++k) {
-            if (overflows(row8_code(source, steps, row, k)) && rank_of(source, steps, row, k) >= source->escapes) {
-                left[row] = fmaxf(left[row], fabsf(weight_at(source, row, k)));
-                any = true;
-            }
+    for (size_t i = 0; i < source->columns * QUANTIZED_ROWS; ++i) {
+        const size_t row = i % QUANTIZED_ROWS;
+        if (overflows(row8_code(source, steps, row, i / QUANTIZED_ROWS)) && !is_chosen(&chosen, i)) {
+            left[row] = fmaxf(left[row], fabsf(weight_at(source, row, i / QUANTIZED_ROWS)));
+            any = true;
         }
     }
     for (size_t row = 0; row < source->rows; ++row) {
@@ -117,8 +137,10 @@ static void begin_steps(const lamina_quantize_source *source, uint16_t *steps) {
         for (size_t k = 0; k < source->columns; ++k) {
             largest = fmaxf(largest, fabsf(weight_at(source, row, k)));
         }
-        const uint16_t least = (uint16_t)((lamina_float_bits(largest / 32767.0f) + 0xffff) >> 16);
-        steps[row] = source->steps[row] < least ? least : source->steps[row];
+        steps[row] = source->steps[row];
+        while (lamina_float_from_bf16(steps[row]) < largest / 32767.0f || (steps[row] == 0 && largest > 0)) {
+            steps[row] += 1;
+        }
     }
     while (raise_steps(source, steps)) {
     }

@@ -10,7 +10,8 @@ typedef int32_t words16 __attribute__((vector_size(64)));
 typedef double doubles16 __attribute__((vector_size(128)));
 typedef uint8_t bytes16 __attribute__((vector_size(16)));
 
-// How such vectors are passed depends on the instruction set; these functions are inlined, so nothing is passed.
+// How such vectors are passed depends on the instruction set; these functions are inlined, so nothing is passed. (gcc
+// heeds only its option -Wno-psabi.)
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 LAMINA_INLINE floats16 floats16_load(const float *source) {

@@ -240,8 +240,8 @@ typedef struct lamina_kernels {
 
     // One column of activations in blocks of 32; k from `count` to `padded` (lamina_quantized_columns) count as 0.
     // m = the block's largest magnitude; scale = m / 127; code = x * (127 / m), rounded to nearest with ties to even,
-    // then clamped to -127...127; correction = -128 * the sum of codes. Where 127 / m is infinite (m = 0, or below
-    // 2^-120 or so), scale and codes are 0; where the block holds a NaN or an infinity, scale is NaN and codes are 0.
+    // then clamped to -127...127; correction = -128 * the sum of codes. Where 127 / m is infinite (m below 2^-121 or
+    // so, and 0), scale and codes are 0; where the block holds a NaN or an infinity, scale is NaN and codes are 0.
     void (*quantize_activations)(const float *x, size_t count, size_t padded, int8_t *codes, float *scales,
                                  int32_t *corrections);
     // See lamina_quantized_task. Index: lamina_scheme, ROW8 to Q4.

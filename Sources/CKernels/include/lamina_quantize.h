@@ -59,15 +59,17 @@ void lamina_measure_panel(const struct lamina_kernels *kernels, lamina_scheme sc
 
 // ---- how much a scheme may lose -----------------------------------------------------------------------------------
 
-// |weight - quantized weight| is at most this times the largest magnitude among the weights that share a scale, plus
-// LAMINA_ERROR_FLOOR for denormal numbers. For Q8 and Q4 it bounds the root of the mean square over each block of 32, and
-// the weights are those of the row's chain (512); all others bound every weight.
-#define LAMINA_ERROR_BOUND_ROW8 0.00397      // half a step of 1/127 that is up to 2^-7 larger; of the row, no escapes
-#define LAMINA_ERROR_BOUND_Q8 0.00397        // half of (1 + 1/120)/127: a scale that is off by one of its own steps
-#define LAMINA_ERROR_BOUND_Q4 0.13           // half the widest gap of the codebook, 28/127, and a scale's own step
-#define LAMINA_ERROR_BOUND_NF4 0.1525        // half the widest gap, from -1 to -0.696; 2^-11 of a scale
-#define LAMINA_ERROR_BOUND_NF4_DOUBLE 0.154  // the same; half of 1/255 of the row's largest
-#define LAMINA_ERROR_BOUND_INT8_DYNAMIC 0.00705  // half the widest gap, 0.0140625, and that of rounding to 2^-16
-#define LAMINA_ERROR_FLOOR 0x1p-126
+// |weight - quantized weight| is at most this times the largest magnitude among the weights that share a scale, plus a
+// floor for denormal numbers. For Q8 and Q4 it bounds the root of the mean square over each block of 32, and the weights
+// are those of the row's chain (512); all others bound every weight, ROW8 if it has no escapes and the steps of
+// lamina_step_for_largest (otherwise it is half a step).
+#define LAMINA_ERROR_BOUND_ROW8 0.00397          // half of 1/127, which rounding up makes larger by up to 2^-7
+#define LAMINA_ERROR_BOUND_Q8 0.00398            // half of 122/120 of 1/128: the least scale that clips nothing
+#define LAMINA_ERROR_BOUND_Q4 0.14               // half the widest gap, 27, over 104; and half a step of the scale, 1/160
+#define LAMINA_ERROR_BOUND_NF4 0.1525            // half the widest gap, from -1 to -0.696; 2^-11 of a scale
+#define LAMINA_ERROR_BOUND_NF4_DOUBLE 0.154      // half the gap; half of 1/255 of the largest of all the row's blocks
+#define LAMINA_ERROR_BOUND_INT8_DYNAMIC 0.00705  // half the widest gap, 0.0140625; 2^-16 by levels
+#define LAMINA_ERROR_FLOOR 0x1p-124
+#define LAMINA_ERROR_FLOOR_NF4 0x1p-24           // f16 has no scales below
 
 #endif

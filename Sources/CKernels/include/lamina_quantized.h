@@ -45,7 +45,7 @@ typedef enum lamina_scheme {
 extern const int8_t lamina_q4_codebook[16];
 // Values of NF4's codes, rising: quantiles of a normal distribution (QLoRA, arXiv 2305.14314, appendix E).
 extern const float lamina_nf4_values[16];
-// Values of INT8_DYNAMIC's codes, rising: bitsandbytes' signed dynamic map of 8 bits. Code 127 is 0 and 255 is 1; of the
+// Values of INT8_DYNAMIC's codes, rising: bitsandbytes' signed dynamic map of 8 bits. Code 127 is 0, 255 is 1; of the
 // others, code 127 + m and code 127 - m are +v(m) and -v(m), where for m in 2^i..<2^(i + 1), i from 0 to 6, v(m) is
 // 10^(i - 6) times the middle of part m - 2^i of 0.1...1 cut into 2^i equal parts.
 extern const float lamina_dynamic_map[256];
@@ -69,7 +69,8 @@ typedef struct lamina_quantized_panel {
     size_t rows;        // computed, <= 16; the others are padding and are dropped
 } lamina_quantized_panel;
 
-// Panel `panel_in_slot` of a slot whose first row is row `first_row_of_slot` of a matrix of `rows_of_matrix` rows.
+// Panel `panel_in_slot` of a slot (4-byte aligned at least, 64-byte for speed) whose first row is row
+// `first_row_of_slot` of a matrix of `rows_of_matrix` rows.
 lamina_quantized_panel lamina_quantized_panel_at(lamina_scheme scheme, const void *slot, size_t panel_in_slot,
                                                  size_t columns, size_t first_row_of_slot, size_t rows_of_matrix);
 

@@ -21,9 +21,11 @@ static void digest_elementary(check *c) {
 static void check_table(check *c) {
     c->state = 0x6c616d696e61;
     check_panels(c);
+    check_codes(c);
     check_elementwise(c);
     check_attention(c);
     check_quantized(c);
+    check_quantize(c);
 }
 
 int main(void) {

@@ -75,11 +75,15 @@ static inline void expect_same_floats(check *c, const char *what, float *found, 
 
 // check_panels.c
 void check_panels(check *c);
+// check_codes.c
+void check_codes(check *c);
 // check_elementwise.c
 void check_elementwise(check *c);
 // check_attention.c
 void check_attention(check *c);
 // check_quantized.c
 void check_quantized(check *c);
+// check_quantize.c
+void check_quantize(check *c);
 
 #endif
