@@ -36,8 +36,9 @@ let package = Package(
         .executable(name: "lamina-run", targets: ["Run"]),
         .library(name: "LayerStore", targets: ["LayerStore"]),
         .library(name: "Inference", targets: ["Inference"]),
-        // Not for linking: a plugin that HDF5 libraries load.
+        // Not for linking: plugins that HDF5 libraries load.
         .library(name: "LaminaExpTierFilter", type: .dynamic, targets: ["CExpTierFilter"]),
+        .library(name: "LaminaEcqTierFilter", type: .dynamic, targets: ["CEcqTierFilter"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -58,8 +59,10 @@ let package = Package(
         .target(name: "CLineEditor", dependencies: ["CEditLine"], cSettings: cSettings),
         .target(name: "CHDF5", dependencies: ["CHDF5Library"], cSettings: cSettings),
         .target(
-            name: "CExpTierFilter", dependencies: ["CKernels"], cSettings: cSettings,
+            name: "CTierFilters", dependencies: ["CKernels"], cSettings: cSettings,
             linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
+        .target(name: "CExpTierFilter", dependencies: ["CTierFilters"], cSettings: cSettings),
+        .target(name: "CEcqTierFilter", dependencies: ["CTierFilters"], cSettings: cSettings),
 
         library("TensorCore", ["CSystem", "CCrypto", "CXXHash"]),
         library("Checkpoint", ["TensorCore"]),
@@ -85,7 +88,7 @@ let package = Package(
         tests("CheckpointTests", ["Checkpoint"]),
         tests("CKernelsTests", ["CKernels", "COpenBLAS"], exclude: ["aarch64"]),
         tests("LayerStoreTests", ["LayerStore", "CKernels"]),
-        tests("StoreWriterTests", ["StoreWriter", "Checkpoint", "LayerStore", "CKernels", "CExpTierFilter"]),
+        tests("StoreWriterTests", ["StoreWriter", "Checkpoint", "LayerStore", "CKernels", "CTierFilters"]),
         tests("TextTests", ["Text"]),
         tests("InferenceTests", ["Inference", "LayerStore", "CKernels", "CSystem"]),
         tests("CommandLineSupportTests", ["CommandLineSupport"]),

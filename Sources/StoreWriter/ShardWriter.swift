@@ -70,7 +70,7 @@ struct ShardWriter {
                 datasets.append(
                     try structure.makeDataset(
                         plane.name, in: group, bytes: chunkBytes * geometry.chunkCount, chunkBytes: chunkBytes,
-                        filter: HDF5File.Filter(plane.coding)))
+                        filter: HDF5File.Filter(plane.coding, of: geometry)))
             }
             result.append(datasets)
         }
@@ -97,13 +97,13 @@ struct ShardWriter {
 
 extension HDF5File.Filter {
     /// What undoes a plane's coding.
-    fileprivate init(_ coding: ChunkRecord.Encoding) {
+    fileprivate init(_ coding: ChunkRecord.Encoding, of geometry: ChunkGeometry) {
         self =
             switch coding {
             case .raw: .none
             case .zstd: .zstd
             case .expTier: .expTier
-            case .ecqTier: .ecqTier
+            case .ecqTier: .ecqTier(panelBytes: geometry.panelBytes)
             }
     }
 }

@@ -126,8 +126,8 @@ import Testing
     }
 
     /// A process that loads the plugin has an HDF5 library already, and must not get another.
-    @Test func thePluginBringsNoHDF5() throws {
-        let plugin = Tool.folder.appendingPathComponent("libLaminaExpTierFilter.so")
+    @Test(arguments: ["Exp", "Ecq"]) func thePluginBringsNoHDF5(_ name: String) throws {
+        let plugin = Tool.folder.appendingPathComponent("libLamina\(name)TierFilter.so")
         let content = try Data(contentsOf: plugin)
         #expect(content.range(of: Data("H5PLget_plugin_info".utf8)) != nil)
         #expect(content.range(of: Data("libhdf5".utf8)) == nil)

@@ -1,43 +1,7 @@
-// HDF5 filter 44554: chunks of BF16 words coded as formats/shard.md says under "exp-tier". Built as a dynamic library,
-// this is a plugin that HDF5 libraries load by themselves from the folders in HDF5_PLUGIN_PATH.
-//
-// The process has an HDF5 library already, whichever that is, and must not get a second one. So nothing of it is
-// included or linked here; what a plugin and the library agree on is declared below, as in H5PLextern.h and
-// H5Zpublic.h of HDF5 1.8.11 and of every version since.
+// The plugin for HDF5 filter 44554.
 #ifndef LAMINA_EXP_TIER_FILTER_H
 #define LAMINA_EXP_TIER_FILTER_H
 
-#include <stddef.h>
-
-enum { LAMINA_EXP_TIER_FILTER = 44554 };
-
-// H5Z_func_t. Turns *buffer, `size` of whose *capacity bytes count, into its coded or decoded form: returns the new
-// size after it has replaced buffer and capacity, or 0 with everything as it was.
-typedef size_t lamina_hdf5_filter_function(
-    unsigned flags, size_t parameter_count, const unsigned parameters[], size_t size, size_t *capacity, void **buffer);
-
-enum {
-    LAMINA_HDF5_OPTIONAL = 1,    // H5Z_FLAG_OPTIONAL: a chunk that the filter fails to encode is stored without it
-    LAMINA_HDF5_DECODE = 0x100,  // H5Z_FLAG_REVERSE
-};
-
-// H5Z_class2_t.
-typedef struct lamina_hdf5_filter_class {
-    int version;  // H5Z_CLASS_T_VERS
-    int id;
-    unsigned encoder_present, decoder_present;
-    const char *name;
-    void (*can_apply)(void);  // this and the next: of other types in truth, always NULL here
-    void (*set_local)(void);
-    lamina_hdf5_filter_function *filter;
-} lamina_hdf5_filter_class;
-
-// What the library looks for in a plugin, and all that is visible where the rest is built hidden.
-#define LAMINA_PLUGIN_EXPORT __attribute__((visibility("default")))
-
-// H5PL_TYPE_FILTER.
-LAMINA_PLUGIN_EXPORT int H5PLget_plugin_type(void);
-// The filter's lamina_hdf5_filter_class.
-LAMINA_PLUGIN_EXPORT const void *H5PLget_plugin_info(void);
+#include "lamina_tier_filters.h"
 
 #endif
