@@ -146,7 +146,9 @@ public final class ChunkDecoder: @unchecked Sendable {
 
     /// For a chunk whose checksum is right and whose segments are not what its geometry says.
     public static func damage(chunk: Int, of tensor: TensorRecord) -> LaminaError {
-        damage("chunk \(chunk) is not coded as its codec says", tensor, tensor.chunks[chunk * tensor.planes.count])
+        damage(
+            "chunk \(chunk) is not coded as \(tensor.codec.name) says", tensor,
+            tensor.chunks[chunk * tensor.planes.count])
     }
 
     private static func damage(_ problem: String, _ tensor: TensorRecord, _ record: ChunkRecord) -> LaminaError {

@@ -56,8 +56,7 @@ import Testing
                 let exported = try Tool.run("convert", ["export", store, folder + "/exported", "--quiet"])
                 #expect(exported.status == 0, "\(exported.standardError)")
             }
-            // The filter of ecq-tier is needed for that.
-            guard let python = Tool.python, scheme != "ecq-tier" else { return }
+            guard let python = Tool.python else { return }
             let reader = Fixtures.project.appendingPathComponent("formats/lamina_store.py").path
             for view in [[], ["--flat"]] {
                 let result = try Tool.run(executable: python, [reader, store, "--export", folder + "/exported"] + view)

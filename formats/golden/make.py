@@ -5,7 +5,8 @@ the ways in which copies of the first of them are bad.
   make.py LAMINA_CONVERT                       needs libxxhash
 
 good/ is what every version of the format must agree on: the checkpoint, and its store with the standard codecs, with
-exp-huf and with raw; and the same tensors as torch.save writes them, with their store. cases.json lists one change to store.lamina each, the exit code lamina-verify must give and a part
+exp-huf and with raw; three quantized ones; and the same tensors as torch.save writes them, with their store. cases.json
+lists one change each to store.lamina, or to the one it names, the exit code lamina-verify must give and a part
 of what it must say ("decode": with --decode). Changed manifests in bad/, and patched shards, have all checksums and
 digests made right again, so that only their content is wrong.
 """
@@ -23,8 +24,10 @@ import zipfile
 
 # More than one panel of words in the vocabulary, so that a chunk has more than one segment.
 HIDDEN, HEADS, INTERMEDIATE, VOCABULARY = 16, 2, 24, 80
-STORES = {"store": ("checkpoint", "auto"), "exp-huf": ("checkpoint", "exp-huf"), "raw": ("checkpoint", "raw"),
-          "torch": ("torch-checkpoint", "auto")}
+STORES = {"store": ("checkpoint", []), "exp-huf": ("checkpoint", ["--codec", "exp-huf"]),
+          "raw": ("checkpoint", ["--codec", "raw"]), "torch": ("torch-checkpoint", []),
+          **{scheme: ("checkpoint", ["--quantize", scheme, "--keep", f"*={scheme}"])
+             for scheme in ("q4", "nf4-double", "ecq")}}
 
 
 def weights(count, state):
@@ -209,6 +212,13 @@ def flipped(*bits):
     return change
 
 
+def put(offset, *values):
+    """Bytes in the chunk."""
+    def change(shard, record, start):
+        shard[start + offset:start + offset + len(values)] = bytes(values)
+    return change
+
+
 def stated(size, encoding):
     """A change of the chunk's record."""
     return lambda shard, record, start: struct.pack_into("<IB", shard, record + 16, size, encoding)
@@ -255,6 +265,37 @@ def bad_chunks(store):
     yield case("coded as nobody does", "impossible bounds", stated(16, 3), exit=65)
 
 
+def bad_panels(store):
+    """Yields cases of a store quantized by ecq: of its chunks' directory, and of a panel that is stored as it is."""
+    def case(name, says, change, path, tensor, exit):
+        files = changed_store(store, path, tensor, change)
+        return {"name": name, "store": "ecq", "patches": list(patches(store, files)), "decode": True, "exit": exit,
+                "says": says}
+
+    def head(name, says, change):
+        return case(name, says, change, "layers/head.h5", "lm_head.weight", 3)
+
+    def panel(name, says, change):
+        return case(name, says, change, "layers/0000.h5", "model.layers.*.self_attn.q_proj.weight", 65)
+
+    shard = (store / "layers/head.h5").read_bytes()
+    start, _, _, encoding = struct.unpack_from("<QQIB", shard, record_offset(shard, "lm_head.weight"))
+    segments, slot_panels, first, _ = struct.unpack_from("<4I", shard, start)
+    assert encoding == 3 and segments == 1 and slot_panels == 5, "the chunk is not what these cases are about"
+    shard = (store / "layers/0000.h5").read_bytes()
+    offset = record_offset(shard, "model.layers.*.self_attn.q_proj.weight")
+    assert shard[offset + 20] == 0, "the panel is not stored as it is"
+    codes = first + 64 * slot_panels
+    yield head("quantized: a segment too many", "ecq-tier", added(0, 1))
+    yield head("quantized: another slot", "ecq-tier", added(4, 1))
+    yield head("quantized: a segment that leaves the chunk", "ecq-tier", added(12, 64))
+    yield head("quantized: too few codes", "ecq-tier", added(codes, -1))
+    yield head("quantized: codes without end", "ecq-tier", added(codes, 2**31))
+    yield panel("quantized: a step that is no number", "a scale that is no number", put(0, 0x80, 0x7F))
+    yield panel("quantized: an escape out of place", "out of place", flipped((39, 0x80)))
+    yield panel("quantized: a code for an escape", "escapes", put(64, 0))
+
+
 def damage(store):
     """Yields cases whose files are changed: a byte flipped, a file cut short, removed or replaced."""
     for path in sorted(p.relative_to(store).as_posix() for p in store.rglob("*") if p.is_file()):
@@ -276,11 +317,11 @@ def main():
     for folder in ("good", "bad"):
         shutil.rmtree(here / folder, ignore_errors=True)
     make_checkpoints(here / "good/checkpoint", here / "good/torch-checkpoint")
-    for name, (source, codec) in STORES.items():
+    for name, (source, options) in STORES.items():
         store = here / f"good/{name}.lamina"
-        subprocess.run([sys.argv[1], here / "good" / source, store, "--codec", codec, "--quiet"], check=True)
+        subprocess.run([sys.argv[1], here / "good" / source, store, *options, "--quiet"], check=True)
     store = here / "good/store.lamina"
-    cases = [*bad_manifests(store, here / "bad"), *bad_chunks(store), *damage(store)]
+    cases = [*bad_manifests(store, here / "bad"), *bad_chunks(store), *bad_panels(here / "good/ecq.lamina"), *damage(store)]
     (here / "cases.json").write_text(json.dumps(cases, indent=1) + "\n")
     print(f"{len(cases)} cases")
 

@@ -70,7 +70,7 @@ public struct QuantizationPolicy: Sendable {
     }
 
     /// What each of `tensors` becomes, `nil` for exact, for a model of `definition`. Throws `.usage` for a rule that
-    /// matches nothing, or asks for a scheme only for tensors that have to stay exact.
+    /// matches nothing, or asks for a scheme only for tensors that have to stay exact, and if all tensors stay exact.
     public func targets(
         for tensors: [Candidate], of definition: ModelDefinition
     ) throws(LaminaError) -> [QuantizationTarget?] {
@@ -94,6 +94,12 @@ public struct QuantizationPolicy: Sendable {
                 .usage, "--keep \(rule.pattern)",
                 isMatched[index] ? "all tensors it matches have to stay exact" : "no tensor has such a name",
                 hint: "lamina-convert inspect lists the names")
+        }
+        guard targets.contains(where: { $0 != nil }) else {
+            throw LaminaError(
+                .usage, "", "nothing is quantized: every matrix is kept exact",
+                expected: "matrices of at least \(QuantizationPolicy.leastElements) elements",
+                hint: "--keep '*=\(layers.scheme.name)' quantizes smaller ones too")
         }
         return targets
     }
