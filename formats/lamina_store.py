@@ -8,9 +8,9 @@
   lamina_store.py STORE --export FOLDER        what lamina-convert export wrote: the values of every tensor
 
 Shards are read as HDF5 (h5py and hdf5plugin), or with --flat through the header in their first bytes (zstandard).
-exp-tier is decoded by Lamina's HDF5 filter where HDF5_PLUGIN_PATH leads to it, otherwise and with --flat by numpy;
-ecq-tier by its filter only. Quantized tensors have no SHA-256 that their values could have. It does not check the chunks'
-own checksums; lamina-verify does. The format is described in layer-store.md, shard.md and quantization.md.
+exp-tier and ecq-tier are decoded by Lamina's HDF5 filters where HDF5_PLUGIN_PATH leads to them, otherwise and with --flat
+by numpy. Quantized tensors have no SHA-256 that their values could have. It does not check the chunks' own checksums;
+lamina-verify does. The format is described in layer-store.md, shard.md and quantization.md.
 """
 import argparse
 import hashlib
@@ -21,6 +21,7 @@ import sys
 
 import numpy as np
 
+import ecq_tier
 import quantized
 
 # In the order of their numbers in the flat header, dtypes from 1, the others from 0.
@@ -35,7 +36,6 @@ PLANES = {"raw": ["data"], "exp-huf": ["exponent", "sign_mantissa"], "fp16-huf":
           **{scheme: ["blocks"] for scheme in FORMS}}
 # Their numbers in the flat header: schemes from 16.
 CODECS = {number if number < 5 else number + 11: codec for number, codec in enumerate(PLANES)}
-EXP_TIER_FILTER = 44554
 
 
 def segment_words(segment):
@@ -132,15 +132,20 @@ def rebuilt(tensor, planes):
     return target.tobytes()
 
 
+# Codecs with a filter of Lamina's own: its number, and what decodes their chunks without it.
+OWN_FILTERS = {"exp-tier": (44554, slot_words), "ecq-tier": (44555, ecq_tier.slot_bytes)}
+
+
 def plane_bytes(dataset, codec):
     """All slots of a plane one after another, decoded."""
     import h5py
 
-    if codec != "exp-tier" or h5py.h5z.filter_avail(EXP_TIER_FILTER):
+    number, decode = OWN_FILTERS.get(codec, (None, None))
+    if number is None or h5py.h5z.filter_avail(number):
         return dataset[...]
     chunks = (dataset.id.read_direct_chunk((offset,)) for offset in range(0, dataset.size, dataset.chunks[0]))
     return np.concatenate(
-        [np.frombuffer(stored, np.uint8) if mask & 1 else slot_words(stored) for mask, stored in chunks])
+        [np.frombuffer(stored, np.uint8) if mask & 1 else decode(stored) for mask, stored in chunks])
 
 
 def read_hdf5(path):
@@ -163,7 +168,7 @@ def read_flat(path):
     import zstandard
 
     # By the number of a chunk's encoding.
-    decode = [bytes, zstandard.ZstdDecompressor().decompress, slot_words]
+    decode = [bytes, zstandard.ZstdDecompressor().decompress, slot_words, ecq_tier.slot_bytes]
     with open(path, "rb") as file:
         magic, version, count, block, size, length = struct.unpack("<8sIIQQQ", file.read(40))
         assert magic == b"\x93LAMINA\n" and version == 1 and size == path.stat().st_size, f"{path}: not a shard"
