@@ -8,9 +8,9 @@
   lamina_store.py STORE --export FOLDER        what lamina-convert export wrote: the values of every tensor
 
 Shards are read as HDF5 (h5py and hdf5plugin), or with --flat through the header in their first bytes (zstandard).
-exp-tier and ecq-tier are decoded by Lamina's HDF5 filters where HDF5_PLUGIN_PATH leads to them, otherwise and with --flat
-by numpy. Quantized tensors have no SHA-256 that their values could have. It does not check the chunks' own checksums;
-lamina-verify does. The format is described in layer-store.md, shard.md and quantization.md.
+exp-tier and ecq-tier are decoded by Lamina's HDF5 filters where HDF5_PLUGIN_PATH leads to them, otherwise and with
+--flat by numpy. Quantized tensors have no SHA-256 that their values could have. It does not check the chunks' own
+checksums; lamina-verify does. The format is described in layer-store.md, shard.md and quantization.md.
 """
 import argparse
 import hashlib
