@@ -175,16 +175,13 @@ lamina_hdf5_object lamina_hdf5_make_group(lamina_hdf5_file *file, lamina_hdf5_ob
 }
 
 // The creation properties of a dataset: chunks, filter, no fill values, no times. Negative on failure.
-static hid_t dataset_creation(uint32_t chunk_bytes, lamina_hdf5_filter filter, uint32_t filter_parameter) {
+static hid_t dataset_creation(uint32_t chunk_bytes, lamina_hdf5_filter filter) {
     const hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
     if (creation < 0) return -1;
     const hsize_t chunk = chunk_bytes;
-    const unsigned parameters[] = {filter_parameter};
-    const size_t parameter_count = filter_parameter != 0;
     if (H5Pset_chunk(creation, 1, &chunk) < 0 || H5Pset_alloc_time(creation, H5D_ALLOC_TIME_INCR) < 0
         || H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER) < 0 || H5Pset_obj_track_times(creation, 0) < 0
-        || (filter != LAMINA_HDF5_NO_FILTER
-            && H5Pset_filter(creation, filter, H5Z_FLAG_MANDATORY, parameter_count, parameters) < 0)) {
+        || (filter != LAMINA_HDF5_NO_FILTER && H5Pset_filter(creation, filter, H5Z_FLAG_MANDATORY, 0, NULL) < 0)) {
         H5Pclose(creation);
         return -1;
     }
@@ -193,7 +190,7 @@ static hid_t dataset_creation(uint32_t chunk_bytes, lamina_hdf5_filter filter, u
 
 lamina_hdf5_object lamina_hdf5_make_dataset(
     lamina_hdf5_file *file, lamina_hdf5_object parent, const char *name, uint64_t total_bytes, uint32_t chunk_bytes,
-    lamina_hdf5_filter filter, uint32_t filter_parameter) {
+    lamina_hdf5_filter filter) {
     const object *in = object_at(file, parent);
     if (in == NULL || in->is_written != NULL) return refusal(file, "not a group");
     if (check_name(file, name) < 0) return LAMINA_HDF5_REFUSED;
@@ -206,7 +203,7 @@ lamina_hdf5_object lamina_hdf5_make_dataset(
     if (new.is_written == NULL) return refusal(file, "no memory for a dataset");
     enter();
     const hid_t space = H5Screate_simple(1, &extent, &largest);
-    const hid_t creation = dataset_creation(chunk_bytes, filter, filter_parameter);
+    const hid_t creation = dataset_creation(chunk_bytes, filter);
     new.id = space < 0 || creation < 0
                  ? -1
                  : H5Dcreate2(in->id, name, H5T_STD_U8LE, space, file->link_creation, creation, H5P_DEFAULT);

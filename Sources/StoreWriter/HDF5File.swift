@@ -32,9 +32,8 @@ package final class HDF5File {
         case zstd
         /// Decode segments of BF16 words whose exponents are coded by rank: filter 44554, Lamina's own.
         case expTier
-        /// Decode segments of quantized panels whose codes are coded in tiers: filter 44555, Lamina's own, which has to be
-        /// told how many bytes a decoded panel has.
-        case ecqTier(panelBytes: Int)
+        /// Decode segments of quantized panels whose codes are coded in tiers: filter 44555, Lamina's own.
+        case ecqTier
 
         fileprivate var number: lamina_hdf5_filter {
             switch self {
@@ -43,11 +42,6 @@ package final class HDF5File {
             case .expTier: LAMINA_HDF5_EXP_TIER
             case .ecqTier: LAMINA_HDF5_ECQ_TIER
             }
-        }
-
-        /// What a filter has to be told beside the chunk; 0 if that is nothing.
-        fileprivate var parameter: Int {
-            if case .ecqTier(let panelBytes) = self { panelBytes } else { 0 }
         }
     }
 
@@ -171,11 +165,10 @@ package final class HDF5File {
         _ name: String, in group: Group, bytes: Int, chunkBytes: Int, filter: Filter, attributes: [Attribute] = []
     ) throws(LaminaError) -> Dataset {
         try checkIsIntact()
-        guard bytes >= 0, let chunk = UInt32(exactly: chunkBytes), let parameter = UInt32(exactly: filter.parameter)
-        else { throw refusal("impossible dataset size") }
+        guard bytes >= 0, let chunk = UInt32(exactly: chunkBytes) else { throw refusal("impossible dataset size") }
         let number = try check(
             lamina_hdf5_make_dataset(
-                handle, group.number, HDF5File.linkName(for: name), UInt64(bytes), chunk, filter.number, parameter))
+                handle, group.number, HDF5File.linkName(for: name), UInt64(bytes), chunk, filter.number))
         try set(attributes, of: number)
         return Dataset(number: number)
     }

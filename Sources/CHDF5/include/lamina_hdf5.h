@@ -27,7 +27,7 @@ typedef enum lamina_hdf5_filter {
     LAMINA_HDF5_NO_FILTER = 0,
     LAMINA_HDF5_ZSTD = 32015,      // the registered HDF5 filter: one zstd frame per chunk
     LAMINA_HDF5_EXP_TIER = 44554,  // Lamina's own, from the range nobody registers: formats/shard.md, "exp-tier"
-    LAMINA_HDF5_ECQ_TIER = 44555,  // the same for quantized panels, with their bytes as parameter: formats/ecq-tier.md
+    LAMINA_HDF5_ECQ_TIER = 44555,  // the same for codes of quantized panels: formats/ecq-tier.md
 } lamina_hdf5_filter;
 
 // Bit 0 of a chunk's filter mask: the first filter was skipped, the chunk is stored as it is.
@@ -44,10 +44,10 @@ lamina_hdf5_file *lamina_hdf5_create(
 // Names are link names: not empty, not ".", without '/'. A result < 0 is a lamina_hdf5_status.
 lamina_hdf5_object lamina_hdf5_make_group(lamina_hdf5_file *file, lamina_hdf5_object parent, const char *name);
 
-// A chunked one-dimensional dataset of total_bytes bytes. The filter has one parameter, or none if it is 0.
+// A chunked one-dimensional dataset of total_bytes bytes.
 lamina_hdf5_object lamina_hdf5_make_dataset(
     lamina_hdf5_file *file, lamina_hdf5_object parent, const char *name, uint64_t total_bytes, uint32_t chunk_bytes,
-    lamina_hdf5_filter filter, uint32_t filter_parameter);
+    lamina_hdf5_filter filter);
 
 lamina_hdf5_status lamina_hdf5_set_text(
     lamina_hdf5_file *file, lamina_hdf5_object object, const char *name, const char *utf8, size_t size);
