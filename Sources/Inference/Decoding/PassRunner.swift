@@ -52,6 +52,8 @@ final class PassRunner: @unchecked Sendable {
     private var currentWork = Work.tasks(0..<0)
     private var firstIndex = 0
     private var columns: [Column] = []
+    /// Called before tasks multiply, with how many columns; nobody is at work then.
+    var willMultiply: ((_ tasks: Range<Int>, _ columns: Int) throws(LaminaError) -> Void)?
 
     init(
         _ plan: StreamPlan, _ work: WorkPlan, _ config: ModelConfig, kernels: KernelTable, steps: ColumnSteps,
@@ -140,6 +142,7 @@ final class PassRunner: @unchecked Sendable {
     }
 
     private func multiply(_ stage: ProductStage) throws(LaminaError) {
+        try willMultiply?(stage.tasks, products.columns)
         guard products.canCut(stage) else { return try run(.tasks(stage.tasks), count: stage.tasks.count) }
         let needsChecks = products.needsChecks(stage)
         if needsChecks { try run(.checks(stage.chunks), count: stage.chunks.count) }
