@@ -57,10 +57,13 @@ struct ScoreInput {
         let prompt = try object.member("prompt", "a string", \.string)
         let continuation = try object.member("continuation", "a string", \.string)
         if let prompt, let continuation { return try pair(prompt, continuation) }
-        let promptIDs = try prompt.map { (text) throws(LaminaError) in try ids(text) } ?? object.tokenIDs("prompt_ids")
+        let promptIDs = if let prompt { try ids(prompt) } else { try object.tokenIDs("prompt_ids") }
         let continuationIDs =
-            try continuation.map { (text) throws(LaminaError) in try tokenizer().encode(text, addSpecialTokens: false) }
-            ?? object.tokenIDs("continuation_ids")
+            if let continuation {
+                try tokenizer().encode(continuation, addSpecialTokens: false)
+            } else {
+                try object.tokenIDs("continuation_ids")
+            }
         for ids in [promptIDs, continuationIDs] { try checkTokens(ids ?? [], model: model, option: "") }
         return (promptIDs ?? [], continuationIDs ?? [])
     }

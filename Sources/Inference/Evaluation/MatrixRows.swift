@@ -9,6 +9,8 @@ public final class MatrixRows {
     private let vectors: ResidentVectors
     private let decoder: ChunkDecoder
     private let stored: AlignedBuffer
+    /// A chain of a panel of quantized weights.
+    private let chain: FloatBuffer
     private let indices: [String: Int]
     /// The chunk that is decoded, and where.
     private var current: (matrix: Int, chunk: Int, elements: UnsafeRawPointer)?
@@ -20,6 +22,7 @@ public final class MatrixRows {
         vectors = try ResidentVectors(plan, kernels: kernels)
         decoder = try ChunkDecoder(slotBytes: plan.largestDecodedBytes, kernels: kernels)
         stored = try AlignedBuffer(count: MatrixRows.largestChunk(plan))
+        chain = try FloatBuffer(count: PanelDequantizer.memoryBytes / MemoryLayout<Float>.stride)
         // A matrix that is used in two ways is planned twice.
         indices = Dictionary(
             plan.matrices.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
@@ -38,7 +41,7 @@ public final class MatrixRows {
     public static func memoryBytes(_ session: SessionPlan) -> Int {
         let plan = session.stream
         return ChunkDecoder.memoryBytes(slotBytes: plan.largestDecodedBytes) + largestChunk(plan)
-            + plan.vectorFloats * MemoryLayout<Float>.stride
+            + plan.vectorFloats * MemoryLayout<Float>.stride + PanelDequantizer.memoryBytes
     }
 
     /// Rows and columns of a matrix, named with its layer's index; `nil` if there is none.
@@ -96,9 +99,11 @@ public final class MatrixRows {
         let extent = geometry.chunk(chunk)
         // Padding of an odd last column is not part of a row.
         let count = min(extent.columnCount, geometry.columns - extent.firstColumn)
-        let start =
-            elements + (unit - extent.firstUnit) * geometry.unitRows * extent.columnCount * geometry.elementSize
+        let start = elements + (unit - extent.firstUnit) * geometry.unitBytes(of: extent)
         let first = rows.lowerBound - unit * geometry.unitRows
+        if let form = matrix.form {
+            return dequantize(form, start, unit: unit, first..<(first + rows.count), geometry, to: target)
+        }
         if geometry.layout == .panel64 {
             kernels.pointee.panel_rows(
                 matrix.weightType.kernelType, start, geometry.width(ofUnit: unit), first, rows.count, count,
@@ -114,6 +119,25 @@ public final class MatrixRows {
         for row in 0..<rows.count {
             scales.apply(
                 to: target + row * matrix.columns + extent.firstColumn, from: extent.firstColumn, count: count, kernels)
+        }
+    }
+    /// Rows out of a panel of quantized weights, as the numbers they stand for.
+    private func dequantize(
+        _ form: lamina_scheme, _ start: UnsafeRawPointer, unit: Int, _ rows: Range<Int>, _ geometry: ChunkGeometry,
+        to target: UnsafeMutablePointer<Float>
+    ) {
+        let step = ChunkGeometry.columnStep
+        let row = unit * geometry.unitRows
+        var panel = lamina_quantized_panel(
+            bytes: start, columns: geometry.columns, row: row, rows: min(geometry.unitRows, geometry.rows - row))
+        for column in stride(from: 0, to: geometry.columns, by: step) {
+            let stored = min(step, geometry.paddedColumns - column)
+            kernels.pointee.dequantize(form, &panel, column, stored, chain.start, geometry.unitRows)
+            for k in 0..<min(stored, geometry.columns - column) {
+                for (index, lane) in rows.enumerated() {
+                    target[index * geometry.columns + column + k] = chain.start[k * geometry.unitRows + lane]
+                }
+            }
         }
     }
 }

@@ -1,5 +1,4 @@
 import CSystem
-import Glibc
 import LayerStore
 import TensorCore
 
@@ -32,6 +31,8 @@ public final class StoreComparison {
     /// Windows in a group.
     public let groupSize: Int
     private let reservedBytes: Int
+    /// The smallest budget that works.
+    let leastBytes: Int
 
     /// A store as it is to be computed with.
     public struct Subject {
@@ -47,8 +48,18 @@ public final class StoreComparison {
     /// Plans the comparison of `others` with `reference` over `windows`, which are of one kind. The budget is the
     /// reference's. Throws `.usage` for models whose vocabularies differ, `.limit` for a budget that is too small, and
     /// what reading the stores throws.
-    public init(
+    public convenience init(
         _ reference: Subject, _ others: [Subject], windows: [EvaluationSequence], kernels: KernelTable
+    ) throws(LaminaError) {
+        try self.init(reference, others, windows: windows, kernels: kernels) {
+            Int(clamping: lamina_peak_resident_bytes())
+        }
+    }
+
+    /// The same with the bytes in use given rather than asked of the system.
+    init(
+        _ reference: Subject, _ others: [Subject], windows: [EvaluationSequence], kernels: KernelTable,
+        used inUse: () -> Int
     ) throws(LaminaError) {
         let vocabulary = reference.model.config.vocabularySize
         for other in others where other.model.config.vocabularySize != vocabulary {
@@ -61,12 +72,12 @@ public final class StoreComparison {
             plans.append(
                 try SessionPlan(
                     subject.model, workload: .evaluate(Array(windows.prefix(1))), options: subject.options,
-                    kernels: kernels))
+                    kernels: kernels, used: inUse))
         }
         self.plans = plans
         self.windows = windows
         let wanted = windows.first?.wanted.count ?? 0
-        used = Int(clamping: lamina_peak_resident_bytes())
+        used = inUse()
         budget = plans[0].budgetBytes
         let scoreBytes = windows.count * wanted * plans.count * MemoryLayout<PositionScore>.stride
         let perWindow =
@@ -79,10 +90,11 @@ public final class StoreComparison {
         let perPass = MemoryPlan.mostColumns / max(1, KeyValueCache.capacity(windows.first?.fed ?? 1))
         groupSize = max(1, min(room, perPass, windows.count))
         reservedBytes = groupSize * perWindow + scoreBytes
-        guard sessions + reservedBytes <= budget else {
+        leastBytes = sessions + perWindow + scoreBytes
+        guard leastBytes <= budget else {
             throw LaminaError(
                 .limit, "--memory", "the budget is too small to keep the logits of one window and sweep a store",
-                expected: "at least \(dividedUp(sessions + reservedBytes, by: 1 << 20)) MiB",
+                expected: "at least \(dividedUp(leastBytes, by: 1 << 20)) MiB",
                 found: "\(budget >> 20) MiB", hint: "raise --memory, or lower --ctx or --threads")
         }
     }
@@ -156,8 +168,8 @@ public final class StoreComparison {
         _ store: Int, _ group: [EvaluationSequence], _ use: LogitUse, _ layers: LayerErrors, into result: inout Result,
         finishedLayer: () -> Bool
     ) throws(LaminaError) -> Bool {
-        // What the session before this one took goes back to the system, as far as it is whole pages.
-        defer { malloc_trim(0) }
+        // The next session counts on what this one takes.
+        defer { lamina_trim_heap() }
         let session = try InferenceSession(plan(store, group, besides: reservedBytes))
         let comparesLayers = hasSameLayers(store)
         let started = lamina_monotonic_seconds()
@@ -181,7 +193,7 @@ extension StoreComparison {
         besides bytes: Int, finishedLayer: () -> Bool,
         _ visit: @escaping (MatrixInput) throws(LaminaError) -> Void
     ) throws(LaminaError) -> Bool {
-        defer { malloc_trim(0) }
+        defer { lamina_trim_heap() }
         let window = Array(windows.prefix(1))
         let session = try InferenceSession(plan(0, window, besides: bytes))
         return try session.evaluate(window, shouldStop: finishedLayer, matrixInputs: visit) != nil
@@ -193,6 +205,9 @@ extension StoreComparison {
         for plan in plans { rows.append(try MatrixRows(plan)) }
         return rows
     }
+
+    /// Columns of the widest matrix of the reference.
+    public var widestMatrix: Int { plans[0].stream.matrices.reduce(0) { max($0, $1.columns) } }
 
     /// Bytes that `matrixRows` takes.
     public var matrixRowsBytes: Int { plans.reduce(0) { $0 + MatrixRows.memoryBytes($1) } }
