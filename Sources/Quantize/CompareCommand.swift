@@ -142,7 +142,9 @@ struct ComparisonRun {
             + "\(forecasts.count) stores; \(formattedBytes(UInt64(bytes))) to read; expected: at least "
             + formattedTime(compute)
         let seconds = forecasts.compactMap(\.prefill.seconds)
-        if seconds.count == forecasts.count { line += ", \(formattedTime(seconds.reduce(0, +) * groups)) with the disk" }
+        if seconds.count == forecasts.count {
+            line += ", \(formattedTime(seconds.reduce(0, +) * groups)) with the disk"
+        }
         Console.note(line + "\n")
     }
 

@@ -29,14 +29,50 @@ final class MatrixComparison {
     private static let blockBytes = 8 << 20
     private static let panelRows = 64
 
+    /// Squares added up: of the differences of weights and of outputs from the reference's.
+    private struct Sums {
+        var weight = 0.0
+        var output = 0.0
+
+        /// Adds those of a block's rows; the weights' own only at a matrix's first positions.
+        mutating func add(_ block: inout Block, _ rows: KeyPath<Block, [Float]>, isFirst: Bool) {
+            if isFirst { weight += block.squares(of: rows) }
+            output += block.productSquares(of: rows)
+        }
+    }
+
+    /// What is known of one matrix so far.
+    private struct Entry {
+        let name: String
+        let hasMatrix: [Bool]
+        var positions = 0
+        var reference = Sums()
+        var others: [Sums]
+    }
+
     private let reference: MatrixRows
     private let others: [MatrixRows]
-    private(set) var matrices: [MatrixErrors] = []
+    private var entries: [Entry] = []
+    private var indices: [String: Int] = [:]
 
     init(reference: MatrixRows, others: [MatrixRows]) {
         self.reference = reference
         self.others = others
         openblas_set_num_threads(1)
+    }
+
+    /// Of the matrices seen so far, in the order in which they came.
+    var matrices: [MatrixErrors] {
+        entries.map { entry in
+            MatrixErrors(
+                name: entry.name, positions: entry.positions,
+                errors: zip(entry.others, entry.hasMatrix).map { sums, hasMatrix in
+                    guard hasMatrix else { return nil }
+                    return MatrixError(
+                        output: MatrixComparison.ratio(sums.output, entry.reference.output),
+                        weight: MatrixComparison.ratio(sums.weight, entry.reference.weight))
+                })
+        }
     }
 
     /// Bytes that it takes for inputs of `width`, besides what reads the rows: inputs, two blocks, their products, and
@@ -52,12 +88,18 @@ final class MatrixComparison {
         max(panelRows, blockBytes / (max(1, width) * MemoryLayout<Float>.stride) / panelRows * panelRows)
     }
 
-    /// Compares one matrix. Throws what reading rows throws.
+    /// Compares one matrix, or goes on with it at further positions. Throws what reading rows throws.
     func compare(_ input: MatrixInput) throws(LaminaError) {
-        guard let shape = reference.shape(of: input.name), shape.columns == input.width, input.count > 0 else { return }
-        let hasMatrix = others.map { other in other.shape(of: input.name).map { $0 == shape } ?? false }
-        var sums = others.map { _ in (output: 0.0, weight: 0.0) }
-        var norms = (output: 0.0, weight: 0.0)
+        guard let shape = reference.shape(of: input.name), shape.columns == input.width else { return }
+        let index = indices[input.name] ?? entries.count
+        if index == entries.count {
+            indices[input.name] = index
+            let hasMatrix = others.map { other in other.shape(of: input.name).map { $0 == shape } ?? false }
+            entries.append(
+                Entry(name: input.name, hasMatrix: hasMatrix, others: others.map { _ in Sums() }))
+        }
+        let isFirst = entries[index].positions == 0
+        entries[index].positions += input.count
         var block = Block(count: input.count, width: input.width, rows: MatrixComparison.blockRows(width: input.width))
         block.setInput(input)
         for first in stride(from: 0, to: shape.rows, by: block.rows) {
@@ -65,25 +107,14 @@ final class MatrixComparison {
             try block.load(rows.count) { (target) throws(LaminaError) in
                 try reference.read(input.name, rows: rows, into: target)
             }
-            norms.weight += block.squares(of: \.weights)
-            norms.output += block.productSquares(of: \.weights)
-            for index in others.indices where hasMatrix[index] {
+            entries[index].reference.add(&block, \.weights, isFirst: isFirst)
+            for other in others.indices where entries[index].hasMatrix[other] {
                 try block.loadDifference { (target) throws(LaminaError) in
-                    try others[index].read(input.name, rows: rows, into: target)
+                    try others[other].read(input.name, rows: rows, into: target)
                 }
-                sums[index].weight += block.squares(of: \.differences)
-                sums[index].output += block.productSquares(of: \.differences)
+                entries[index].others[other].add(&block, \.differences, isFirst: isFirst)
             }
         }
-        matrices.append(
-            MatrixErrors(
-                name: input.name, positions: input.count,
-                errors: zip(sums, hasMatrix).map { sum, hasMatrix in
-                    hasMatrix
-                        ? MatrixError(
-                            output: MatrixComparison.ratio(sum.output, norms.output),
-                            weight: MatrixComparison.ratio(sum.weight, norms.weight)) : nil
-                }))
     }
 
     private static func ratio(_ squares: Double, _ norm: Double) -> Double {

@@ -48,7 +48,8 @@ struct ScoreInput {
             let found = names.filter { object[$0] != nil }
             guard found.count == 1 else {
                 throw LaminaError(
-                    .malformed, "", "not one \(names[0])", expected: names.map { "\"\($0)\"" }.joined(separator: " or "),
+                    .malformed, "", "not one \(names[0])",
+                    expected: names.map { "\"\($0)\"" }.joined(separator: " or "),
                     found: found.isEmpty ? "none" : "both")
             }
         }

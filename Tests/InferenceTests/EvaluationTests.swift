@@ -10,8 +10,9 @@ import Testing
 /// Many sequences through the model at once, and what is made of their logits.
 @Suite struct EvaluationTests {
     private static let sequences: [EvaluationSequence] = [
-        sequence(11, wanted: 4..<10, seed: 1), sequence(2, wanted: 0..<1, seed: 2), sequence(41, wanted: 20..<40, seed: 3),
-        sequence(17, wanted: 3..<16, seed: 4), sequence(33, wanted: 31..<32, seed: 5),
+        sequence(11, wanted: 4..<10, seed: 1), sequence(2, wanted: 0..<1, seed: 2),
+        sequence(41, wanted: 20..<40, seed: 3), sequence(17, wanted: 3..<16, seed: 4),
+        sequence(33, wanted: 31..<32, seed: 5),
     ]
 
     private static func sequence(_ count: Int, wanted: Range<Int>, seed: UInt64) -> EvaluationSequence {
@@ -86,8 +87,8 @@ import Testing
     /// Logits after all tokens of `tokens`.
     private func logits(_ path: String, _ tokens: [Int]) throws -> [Double] {
         let session = try InferenceSession(
-            model(path), workload: .score(tokens: tokens.count), options: SessionOptions(threads: 1), kernels: kernels(),
-            used: 0)
+            model(path), workload: .score(tokens: tokens.count), options: SessionOptions(threads: 1),
+            kernels: kernels(), used: 0)
         _ = try session.score(tokens)
         return try session.withLogits { $0.map(Double.init) }
     }
@@ -136,7 +137,11 @@ import Testing
                 let wide = try comparison([first, second, first], threads: 2, memory: nil)
                 #expect(wide.groupSize == 5)
                 var layers = 0
-                let expected = try #require(try wide.run { layers += 1; return false })
+                let results = try wide.run {
+                    layers += 1
+                    return false
+                }
+                let expected = try #require(results)
                 #expect(layers == (try wide.layerCount()) && layers == 6)
                 #expect(expected.map(\.scores.count) == [95, 95, 95] && expected[0].layerErrors.isEmpty)
                 #expect(expected[1].layerErrors.count == 2 && expected[1].layerErrors.allSatisfy { $0 > 0 && $0 < 0.1 })

@@ -47,11 +47,13 @@ extension InferenceSession {
     /// wanted, sequence by sequence; `nil` if `shouldStop`, asked after every layer, ended it.
     ///
     /// They must be those of the workload, and are taken once. The logits of the last position wanted are there
-    /// afterwards. Throws as `feed`, and `.unexpected` for logits that are not numbers.
+    /// afterwards. `matrixInputs` is shown what each matrix is about to be multiplied with. Throws as `feed`, what
+    /// `matrixInputs` throws, and `.unexpected` for logits that are not numbers.
     public func evaluate(
         _ sequences: [EvaluationSequence], use: LogitUse = .score, shouldStop: () -> Bool = { false },
-        layerEnd: LayerEnd? = nil
+        layerEnd: LayerEnd? = nil, matrixInputs: MatrixVisitor? = nil
     ) throws(LaminaError) -> [PositionScore]? {
+        defer { runner.willMultiply = nil }
         guard let division = setup.session.evaluation,
             setup.session.workload.evaluation == sequences.map(\.demand)
         else { throw LaminaError(.unexpected, "", "the session was not made for this evaluation") }
@@ -64,6 +66,7 @@ extension InferenceSession {
             cache.assign(demands, sharesRoom: sweep.sharesRoom)
             angles.assign(lengths: demands.map(\.promptTokens))
             for pass in sweep.passes {
+                runner.willMultiply = matrixInputs.map { inputVisitor(pass, of: sequences, $0) }
                 let finished = try run(
                     pass, of: sequences, first: sweep.sequences.lowerBound, scores, into: &result,
                     shouldStop: shouldStop, layerEnd: layerEnd)
@@ -102,61 +105,6 @@ extension InferenceSession {
         guard finished else { return false }
         for column in wanted.indices { result.append(try scores.score(column: column)) }
         return true
-    }
-}
-
-/// What one matrix of a model was multiplied with.
-public struct MatrixInput {
-    /// The matrix, named with its layer's index.
-    public let name: String
-    /// Positions that are given, at most `InferenceSession.mostMatrixInputs`, and floats of each.
-    public let count: Int
-    public let width: Int
-    fileprivate let activations: Activations
-    fileprivate let buffer: Int
-    fileprivate let columns: [Int]
-
-    /// Writes them to (count, width).
-    public func copy(to target: UnsafeMutablePointer<Float>) {
-        for (row, column) in columns.enumerated() {
-            (target + row * width).update(from: activations.column(buffer, column), count: width)
-        }
-    }
-}
-
-extension InferenceSession {
-    /// Positions whose inputs are shown: enough for the error of an output to settle.
-    public static let mostMatrixInputs = 128
-
-    /// As `evaluate`, and shows what each matrix is about to be multiplied with, at positions whose distributions are
-    /// wanted, evenly spread. An expert's matrices are shown with positions sent to it; matrices that are applied head by
-    /// head are not. `visit` is called while no worker is at work. Throws also what it throws.
-    public func evaluate(
-        _ sequences: [EvaluationSequence], shouldStop: () -> Bool,
-        matrixInputs visit: @escaping (MatrixInput) throws(LaminaError) -> Void
-    ) throws(LaminaError) -> [PositionScore]? {
-        defer { runner.willMultiply = nil }
-        let plan = setup.session.stream
-        let activations = runner.activations
-        // Known when a pass begins: the columns of dense products that are wanted.
-        let division = setup.session.evaluation
-        let wanted = division?.passes.first?.flatMap { part in
-            part.tokens.map { sequences[part.sequence].wanted.contains($0) }
-        } ?? []
-        runner.willMultiply = { (tasks, columns) throws(LaminaError) in
-            var seen: Set<Int> = []
-            for task in plan.tasks[tasks] where seen.insert(task.matrix).inserted {
-                let candidates = columns == wanted.count ? wanted.indices.filter { wanted[$0] } : Array(0..<columns)
-                let step = max(1, dividedUp(candidates.count, by: InferenceSession.mostMatrixInputs))
-                let shown = stride(from: 0, to: candidates.count, by: step).map { candidates[$0] }
-                try visit(
-                    MatrixInput(
-                        name: plan.matrices[task.matrix].name, count: shown.count,
-                        width: plan.matrices[task.matrix].columns, activations: activations, buffer: task.input,
-                        columns: shown))
-            }
-        }
-        return try evaluate(sequences, shouldStop: shouldStop)
     }
 }
 

@@ -104,11 +104,11 @@ public final class StoreComparison {
             .map { Array(windows[$0..<min(windows.count, $0 + groupSize)]) }
     }
 
-    /// A store's plan for a group, with what is left of the memory. Throws `.limit`.
+    /// A store's plan for a group, with what `bytes` leave of the memory. Throws `.limit`.
     private func plan(
         _ store: Int, _ group: [EvaluationSequence], besides bytes: Int
     ) throws(LaminaError) -> SessionPlan {
-        try plans[store].replanned(workload: .evaluate(group), memoryBytes: budget - bytes, used: used)
+        try plans[store].replanned(workload: .evaluate(group), memoryBytes: budget, used: used + bytes)
     }
 
     /// Layers of all sweeps: how often `run` says that one is done.
@@ -186,12 +186,11 @@ public final class StoreComparison {
 }
 
 extension StoreComparison {
-    /// Takes the first window through the reference and shows what each of its matrices is multiplied with. `bytes` are
-    /// set aside for the visitor. False if `finishedLayer` ended it. Throws as `InferenceSession.evaluate`, and what
-    /// `visit` throws.
+    /// Takes the first window through the reference and shows what each of its matrices is multiplied with; a matrix comes
+    /// more than once where the window takes several passes. `bytes` are set aside for the visitor. False if
+    /// `finishedLayer` ended it. Throws as `InferenceSession.evaluate`.
     public func visitMatrixInputs(
-        besides bytes: Int, finishedLayer: () -> Bool,
-        _ visit: @escaping (MatrixInput) throws(LaminaError) -> Void
+        besides bytes: Int, finishedLayer: () -> Bool, _ visit: @escaping InferenceSession.MatrixVisitor
     ) throws(LaminaError) -> Bool {
         defer { lamina_trim_heap() }
         let window = Array(windows.prefix(1))
