@@ -76,7 +76,7 @@ struct CompareCommand: ToolCommand {
                 StoreComparison.Subject(model: reference, options: machine.session),
                 subjects.map { StoreComparison.Subject(model: $0.model, options: $0.options) },
                 windows: windows.sequences, kernels: kernels),
-            layerCount: reference.config.layerCount, isQuiet: quiet)
+            layerCount: reference.config.layerCount, names: subjects.map(\.name), isQuiet: quiet)
         if !quiet { try run.announce(windows) }
         let (results, matrices) = try run.run()
         let report = CompareReport(
@@ -129,6 +129,8 @@ struct ComparisonRun {
     let comparison: StoreComparison
     /// Of the reference.
     let layerCount: Int
+    /// Of the other stores; one that is computed in two ways is there twice.
+    let names: [String]
     let isQuiet: Bool
 
     /// Says what it is going to take.
@@ -167,14 +169,23 @@ struct ComparisonRun {
         return found
     }
 
+    /// The matrices of each store are compared once, however it is computed.
     private func matrixErrors(_ finishedLayer: () -> Bool) throws(LaminaError) -> [MatrixErrors]? {
-        let rows = try comparison.matrixRows()
+        let distinct = names.indices.filter { names.firstIndex(of: names[$0]) == $0 }
+        let stores = [0] + distinct.map { $0 + 1 }
+        let rows = try comparison.matrixRows(of: stores)
         let matrices = MatrixComparison(reference: rows[0], others: Array(rows.dropFirst()))
-        let bytes = comparison.matrixRowsBytes + MatrixComparison.memoryBytes(width: comparison.widestMatrix)
+        let bytes =
+            comparison.matrixRowsBytes(of: stores) + MatrixComparison.memoryBytes(width: comparison.widestMatrix)
         let isComplete = try comparison.visitMatrixInputs(besides: bytes, finishedLayer: finishedLayer) {
             (input) throws(LaminaError) in
             try matrices.compare(input)
         }
-        return isComplete ? matrices.matrices : nil
+        guard isComplete else { return nil }
+        let places = names.map { name in distinct.firstIndex { names[$0] == name } ?? 0 }
+        return matrices.matrices.map { matrix in
+            MatrixErrors(
+                name: matrix.name, positions: matrix.positions, errors: places.map { matrix.errors[$0] })
+        }
     }
 }

@@ -166,7 +166,7 @@ import Testing
     func matrixInputsTimesRowsAreTheProducts(_ isTied: Bool) throws {
         try TinyStore.with(isTied: isTied, dtype: isTied ? .float32 : .bfloat16) { path in
             let comparison = try comparison([path], threads: 2, memory: nil)
-            let rows = try comparison.matrixRows()[0]
+            let rows = try comparison.matrixRows(of: [0])[0]
             var names: [String] = []
             var products: [Float] = []
             let finished = try comparison.visitMatrixInputs(besides: 0, finishedLayer: { false }) { input in

@@ -198,10 +198,10 @@ extension StoreComparison {
         return try session.evaluate(window, shouldStop: finishedLayer, matrixInputs: visit) != nil
     }
 
-    /// The matrices of the reference and the others, for reading their rows. Throws as `MatrixRows`.
-    public func matrixRows() throws(LaminaError) -> [MatrixRows] {
+    /// The matrices of some of the stores, the reference being number 0, for reading their rows. Throws as `MatrixRows`.
+    public func matrixRows(of stores: [Int]) throws(LaminaError) -> [MatrixRows] {
         var rows: [MatrixRows] = []
-        for plan in plans { rows.append(try MatrixRows(plan)) }
+        for store in stores { rows.append(try MatrixRows(plans[store])) }
         return rows
     }
 
@@ -209,7 +209,9 @@ extension StoreComparison {
     public var widestMatrix: Int { plans[0].stream.matrices.reduce(0) { max($0, $1.columns) } }
 
     /// Bytes that `matrixRows` takes.
-    public var matrixRowsBytes: Int { plans.reduce(0) { $0 + MatrixRows.memoryBytes($1) } }
+    public func matrixRowsBytes(of stores: [Int]) -> Int {
+        stores.reduce(0) { $0 + MatrixRows.memoryBytes(plans[$1]) }
+    }
 
     /// What the stores take, the reference's first.
     public var sizes: [StoreSize] { plans.map { StoreSize($0) } }
