@@ -280,15 +280,16 @@ def bad_panels(store):
 
     shard = (store / "layers/head.h5").read_bytes()
     start, _, _, encoding = struct.unpack_from("<QQIB", shard, record_offset(shard, "lm_head.weight"))
-    segments, slot_panels, first, _ = struct.unpack_from("<4I", shard, start)
-    assert encoding == 3 and segments == 1 and slot_panels == 5, "the chunk is not what these cases are about"
+    segments, slot_panels, columns, zero, first = struct.unpack_from("<5I", shard, start)
+    assert (columns, zero) == (HIDDEN, 0) and encoding == 3 and segments == 1 and slot_panels == 5, "the chunk is not what these cases are about"
     shard = (store / "layers/0000.h5").read_bytes()
     offset = record_offset(shard, "model.layers.*.self_attn.q_proj.weight")
     assert shard[offset + 20] == 0, "the panel is not stored as it is"
     codes = first + 64 * slot_panels
     yield head("quantized: a segment too many", "ecq-tier", added(0, 1))
     yield head("quantized: another slot", "ecq-tier", added(4, 1))
-    yield head("quantized: a segment that leaves the chunk", "ecq-tier", added(12, 64))
+    yield head("quantized: other columns", "ecq-tier", added(8, 1))
+    yield head("quantized: a segment that leaves the chunk", "ecq-tier", added(20, 64))
     yield head("quantized: too few codes", "ecq-tier", added(codes, -1))
     yield head("quantized: codes without end", "ecq-tier", added(codes, 2**31))
     yield panel("quantized: a step that is no number", "a scale that is no number", put(0, 0x80, 0x7F))
