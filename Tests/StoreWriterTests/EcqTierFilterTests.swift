@@ -34,9 +34,10 @@ import Testing
         for _ in 0..<count {
             for _ in 0..<16 { slot += [UInt8(truncatingIfNeeded: generator.next()), 0x3A] }
             slot += [UInt8](repeating: 0x80, count: 32)
-            slot += (0..<panelBytes(columns) - header).map { _ in
+            for _ in 0..<panelBytes(columns) - header {
                 let random = generator.next()
-                return UInt8(128 + Int(random & 7) + Int(random >> 3 & 7) + Int(random >> 6 & 7) - 10)
+                let sum: UInt64 = (random & 7) + (random >> 3 & 7) + (random >> 6 & 7)
+                slot.append(118 + UInt8(sum))
             }
         }
         return slot
@@ -68,7 +69,7 @@ import Testing
     func whatStoresHoldIsDecoded(rows: Int, columns: Int) throws {
         var generator = SeededGenerator(seed: 4)
         let geometry = ChunkGeometry(
-            shape: Shape([rows, columns]), dtype: .bf16, layout: .panel16, scheme: EntropyCodedTiers(),
+            shape: Shape([rows, columns]), dtype: .bfloat16, layout: .panel16, scheme: EntropyCodedTiers(),
             targetBytes: 1 << 17)
         var room = [UInt8](repeating: 0, count: CodeTierChunk.bound(geometry))
         var gathered = [UInt8](repeating: 0, count: geometry.slotBytes)
@@ -78,7 +79,8 @@ import Testing
             let size = CodeTierChunk.encode(
                 slot, chunk: index, of: geometry, into: &room, gathered: &gathered, kernels: SmallConversion.kernels)
             let padding = [UInt8](repeating: 0, count: geometry.slotBytes - slot.count)
-            #expect(try Self.decoded(Array(room[..<size])) == slot + padding, "chunk \(index)")
+            let expected: [UInt8] = slot + padding
+            #expect(try Self.decoded(Array(room[..<size])) == expected, "chunk \(index)")
         }
     }
 
