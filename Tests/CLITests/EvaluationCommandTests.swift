@@ -270,16 +270,17 @@ import Testing
             let values = try #require(
                 try JSONSerialization.jsonObject(with: Data(result.standardOutput.utf8)) as? [String: Any])
             func close(_ name: String, _ expected: Double?) throws {
-                let value = try #require(values[name] as? Double)
-                #expect(abs(value - (try #require(expected))) < 1e-12, "\(name)")
+                let found = values[name] as? Double
+                let (value, expected) = (try #require(found), try #require(expected))
+                #expect(abs(value - expected) < 1e-12, "\(name)")
             }
             try close("loss", log(try #require(found[1]["perplexity"] as? Double)))
             try close("kl", (found[1]["kl_divergence"] as? [String: Any])?["mean"] as? Double)
             try close("same", found[1]["same_top"] as? Double)
             #expect(values["layers"] as? [Double] == found[1]["layer_errors"] as? [Double])
             let matrices = try #require(found[1]["matrices"] as? [[String: Any]])
-            #expect(values["outputs"] as? [Double] == matrices.map { $0["output_error"] as? Double })
-            #expect(values["names"] as? [String] == matrices.map { $0["name"] as? String })
+            #expect(values["outputs"] as? [Double] == matrices.compactMap { $0["output_error"] as? Double })
+            #expect(values["names"] as? [String] == matrices.compactMap { $0["name"] as? String })
             #expect(values["tokens"] as? [Int] == Array(try ids(full, Self.text)[33..<37]))
             #expect(values["context"] as? Int == 64)
         }
