@@ -117,7 +117,9 @@ public struct ChunkGeometry: Sendable, Equatable {
             }
         }
         if layout == .panel16 {
-            guard unitsPerChunk % ChunkGeometry.panelsPerGroup == 0 || unitsPerChunk == whole.units else { return nil }
+            guard unitsPerChunk % ChunkGeometry.panelsPerGroup == 0 || unitsPerChunk == max(whole.units, 1) else {
+                return nil
+            }
         }
         let factors =
             layout == .panel16

@@ -65,7 +65,9 @@ func makeTextStore(
     var sizes = SyntheticCheckpoint.LlamaSizes()
     (sizes.hidden, sizes.intermediate, sizes.headDimension) = (12, 40, 4)
     (sizes.vocabulary, sizes.isTied) = (vocabulary, true)
-    let source = folder + "/source\(UInt32.random(in: 0 ... .max))"
+    // The first one's source is `source`.
+    let others = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasPrefix("source") }
+    let source = folder + "/source" + (others.isEmpty ? "" : "\(others.count)")
     try SyntheticCheckpoint.writeLlama(sizes, to: source, seed: seed)
     try FileManager.default.copyItem(
         atPath: Fixtures.path("tokenizers/\(tokenizer)/tokenizer.json"), toPath: source + "/tokenizer.json")

@@ -14,7 +14,11 @@ import Testing
         for layout in TensorLayout.allCases {
             for dtype in [DType.bfloat16, .float16, .float32] {
                 let shape = Shape(dimensions)
-                let geometry = ChunkGeometry(shape: shape, dtype: dtype, layout: layout, targetBytes: target)
+                // What has no columns is not quantized.
+                guard layout != .panel16 || shape.elementCount > 0 else { continue }
+                let scheme = layout == .panel16 ? BlockInt8() : nil
+                let geometry = ChunkGeometry(
+                    shape: shape, dtype: dtype, layout: layout, scheme: scheme, targetBytes: target)
                 var covered = 0
                 for index in 0..<geometry.chunkCount {
                     let extent = geometry.chunk(index)
@@ -28,9 +32,10 @@ import Testing
                     covered += rows * columns
                 }
                 #expect(covered == shape.elementCount, "\(shape) \(layout) \(dtype)")
-                #expect(geometry.slotBytes <= max(4 * target, 64 * ChunkGeometry.columnStep * dtype.size))
+                let group = ChunkGeometry.panelsPerGroup * geometry.panelBytes
+                #expect(geometry.slotBytes <= max(4 * target, 64 * ChunkGeometry.columnStep * dtype.size, group))
                 let again = ChunkGeometry(
-                    shape: shape, dtype: dtype, layout: layout, unitsPerChunk: geometry.unitsPerChunk,
+                    shape: shape, dtype: dtype, layout: layout, scheme: scheme, unitsPerChunk: geometry.unitsPerChunk,
                     columnsPerChunk: geometry.columnsPerChunk, maximumChunkBytes: ShardHeader.maximumChunkBytes)
                 #expect(again == geometry)
             }
