@@ -17,8 +17,9 @@ enum Greedy {
         guard isValid, best.id >= 0 else {
             let bad = logits.firstIndex { !($0 < .infinity) }
             throw LaminaError(
-                .unexpected, "", "the model gave no usable logits", expected: "finite numbers",
-                found: bad.map { "\(logits[$0]) for token \($0)" } ?? "none of \(logits.count)")
+                .malformed, "", "the model gave no usable logits", expected: "finite numbers",
+                found: bad.map { "\(logits[$0]) for token \($0)" } ?? "none of \(logits.count)",
+                hint: "weights that are no numbers do that, or such as leave the range of f32")
         }
         return best
     }
