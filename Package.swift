@@ -78,7 +78,9 @@ let package = Package(
         library("StoreCommands", ["CommandLineSupport", "StoreWriter", "Inference", "CSystem", argumentParser]),
 
         executable("Convert", ["Checkpoint", "StoreCommands", "StoreWriter", "Inference", "Text", "CSystem"]),
-        executable("Quantize", ["StoreCommands", "StoreWriter", "Inference", "CSystem"]),
+        executable(
+            "Quantize",
+            ["StoreCommands", "ModelCommandSupport", "StoreWriter", "Inference", "COpenBLAS", "CKernels", "CSystem"]),
         executable("Verify", ["LayerStore", "CKernels", "CSystem"]),
         executable("Run", ["ModelCommandSupport", "Inference", "Text", "CKernels", "CSystem", "CLineEditor"]),
 

@@ -63,18 +63,17 @@ def segment_codes(segment):
     return bases + (stored & ((1 << raw_bits) - 1))
 
 
-def slot_bytes(chunk, columns):
-    """What a chunk of a tensor of so many columns decodes to: the panels of its slot, as bytes."""
-    count, slot_panels = struct.unpack_from("<II", chunk)
+def slot_bytes(chunk):
+    """What an ecq-tier chunk (shard.md) decodes to: its slot, as bytes."""
+    count, slot_panels, columns, _ = struct.unpack_from("<IIII", chunk)
     data, codes, taken = np.frombuffer(chunk, np.uint8), 16 * padded(columns, 32), 0
     panels = np.zeros((slot_panels, 64 + codes), np.uint8)
-    for offset, size in struct.iter_unpack("<II", chunk[8:8 + 8 * count]):
+    for offset, size in struct.iter_unpack("<II", chunk[16:16 + 8 * count]):
         held = min(max(1, 65536 // codes), slot_panels - taken)
-        # Only the last piece may hold fewer; a segment begins with the number of its codes.
+        # Only the last segment may hold fewer; its codes begin with their number.
         while held > 0 and data[offset + 64 * held:][:4].view("<u4") != held * codes:
             held -= 1
-        segment = data[offset + 64 * held:offset + size]
         piece, taken = panels[taken:taken + held], taken + held
         piece[:, :64] = data[offset:offset + 64 * held].reshape(held, 64)
-        piece[:, 64:] = segment_codes(segment).reshape(held, codes)
+        piece[:, 64:] = segment_codes(data[offset + 64 * held:offset + size]).reshape(held, codes)
     return panels.ravel()

@@ -8,9 +8,9 @@
   lamina_store.py STORE --export FOLDER        what lamina-convert export wrote: the values of every tensor
 
 Shards are read as HDF5 (h5py and hdf5plugin), or with --flat through the header in their first bytes (zstandard).
-exp-tier and ecq-tier are decoded by Lamina's HDF5 filters where HDF5_PLUGIN_PATH leads to them, otherwise and with --flat by
-numpy. Quantized tensors have no SHA-256 that their values could have. It does not check the chunks' own checksums;
-lamina-verify does. The format is described in layer-store.md, shard.md and quantization.md.
+exp-tier and ecq-tier are decoded by Lamina's HDF5 filters where HDF5_PLUGIN_PATH leads to them, otherwise and with
+--flat by numpy. Quantized tensors have no SHA-256 that their values could have. It does not check the chunks' own
+checksums; lamina-verify does. The format is described in layer-store.md, shard.md and quantization.md.
 """
 import argparse
 import hashlib
@@ -36,8 +36,6 @@ PLANES = {"raw": ["data"], "exp-huf": ["exponent", "sign_mantissa"], "fp16-huf":
           **{scheme: ["blocks"] for scheme in FORMS}}
 # Their numbers in the flat header: schemes from 16.
 CODECS = {number if number < 5 else number + 11: codec for number, codec in enumerate(PLANES)}
-# Lamina's own HDF5 filters.
-FILTERS = {"exp-tier": 44554, "ecq-tier": 44555}
 
 
 def segment_words(segment):
@@ -134,28 +132,20 @@ def rebuilt(tensor, planes):
     return target.tobytes()
 
 
-def decoded(encoding, stored, columns):
-    """A chunk's plane: its slot, as bytes."""
-    import zstandard
-
-    if encoding == 0:
-        return np.frombuffer(stored, np.uint8)
-    if encoding == 1:
-        return np.frombuffer(zstandard.ZstdDecompressor().decompress(stored), np.uint8)
-    return slot_words(stored) if encoding == 2 else ecq_tier.slot_bytes(stored, columns)
+# Codecs with a filter of Lamina's own: its number, and what decodes their chunks without it.
+OWN_FILTERS = {"exp-tier": (44554, slot_words), "ecq-tier": (44555, ecq_tier.slot_bytes)}
 
 
-def plane_bytes(dataset, tensor):
+def plane_bytes(dataset, codec):
     """All slots of a plane one after another, decoded."""
     import h5py
 
-    number = FILTERS.get(tensor["codec"])
+    number, decode = OWN_FILTERS.get(codec, (None, None))
     if number is None or h5py.h5z.filter_avail(number):
         return dataset[...]
-    encoding = {"exp-tier": 2, "ecq-tier": 3}[tensor["codec"]]
     chunks = (dataset.id.read_direct_chunk((offset,)) for offset in range(0, dataset.size, dataset.chunks[0]))
     return np.concatenate(
-        [decoded(0 if mask & 1 else encoding, stored, tensor["shape"][-1]) for mask, stored in chunks])
+        [np.frombuffer(stored, np.uint8) if mask & 1 else decode(stored) for mask, stored in chunks])
 
 
 def read_hdf5(path):
@@ -168,13 +158,17 @@ def read_hdf5(path):
             tensor = {key: value.decode() if isinstance(value, bytes) else value
                       for key, value in group.attrs.items()}
             tensor["shape"] = [] if isinstance(tensor["shape"], h5py.Empty) else tensor["shape"].tolist()
-            planes = [plane_bytes(group[name], tensor) if name in group else np.empty(0, np.uint8)
+            planes = [plane_bytes(group[name], tensor["codec"]) if name in group else np.empty(0, np.uint8)
                       for name in PLANES[tensor["codec"]]]
             yield tensor, rebuilt(tensor, planes)
 
 
 def read_flat(path):
     """The same through the header in the user block, without any HDF5 library."""
+    import zstandard
+
+    # By the number of a chunk's encoding.
+    decode = [bytes, zstandard.ZstdDecompressor().decompress, slot_words, ecq_tier.slot_bytes]
     with open(path, "rb") as file:
         magic, version, count, block, size, length = struct.unpack("<8sIIQQQ", file.read(40))
         assert magic == b"\x93LAMINA\n" and version == 1 and size == path.stat().st_size, f"{path}: not a shard"
@@ -192,9 +186,8 @@ def read_flat(path):
                 offset, _, stored, encoding = struct.unpack_from("<QQIB", table, at)
                 at += 24
                 file.seek(offset)
-                planes[index % plane_count].append(decoded(encoding, file.read(stored), (shape or [1])[-1]))
-            yield tensor, rebuilt(
-                tensor, [np.concatenate(plane) if plane else np.empty(0, np.uint8) for plane in planes])
+                planes[index % plane_count].append(decode[encoding](file.read(stored)))
+            yield tensor, rebuilt(tensor, [np.frombuffer(b"".join(plane), np.uint8) for plane in planes])
 
 
 def tensors(store, manifest, read):

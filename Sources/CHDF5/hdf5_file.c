@@ -174,17 +174,26 @@ lamina_hdf5_object lamina_hdf5_make_group(lamina_hdf5_file *file, lamina_hdf5_ob
     return result;
 }
 
-// The creation properties of a dataset: chunks, filter, no fill values, no times. Negative on failure.
-static hid_t dataset_creation(uint32_t chunk_bytes, lamina_hdf5_filter filter, uint32_t filter_parameter) {
+static hid_t element_type(lamina_hdf5_element element) {
+    switch (element) {
+        case LAMINA_HDF5_BYTE: return H5T_STD_U8LE;
+        case LAMINA_HDF5_INT32: return H5T_STD_I32LE;
+        case LAMINA_HDF5_FLOAT64: return H5T_IEEE_F64LE;
+    }
+    return -1;
+}
+
+static uint32_t element_bytes(lamina_hdf5_element element) {
+    return element == LAMINA_HDF5_FLOAT64 ? 8 : element == LAMINA_HDF5_INT32 ? 4 : 1;
+}
+
+// The creation properties of a dataset: chunks of so many elements, filter, no fill values, no times. Negative on failure.
+static hid_t dataset_creation(hsize_t chunk, lamina_hdf5_filter filter) {
     const hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
     if (creation < 0) return -1;
-    const hsize_t chunk = chunk_bytes;
-    const unsigned parameters[] = {filter_parameter};
-    const size_t parameter_count = filter_parameter != 0;
     if (H5Pset_chunk(creation, 1, &chunk) < 0 || H5Pset_alloc_time(creation, H5D_ALLOC_TIME_INCR) < 0
         || H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER) < 0 || H5Pset_obj_track_times(creation, 0) < 0
-        || (filter != LAMINA_HDF5_NO_FILTER
-            && H5Pset_filter(creation, filter, H5Z_FLAG_MANDATORY, parameter_count, parameters) < 0)) {
+        || (filter != LAMINA_HDF5_NO_FILTER && H5Pset_filter(creation, filter, H5Z_FLAG_MANDATORY, 0, NULL) < 0)) {
         H5Pclose(creation);
         return -1;
     }
@@ -192,24 +201,27 @@ static hid_t dataset_creation(uint32_t chunk_bytes, lamina_hdf5_filter filter, u
 }
 
 lamina_hdf5_object lamina_hdf5_make_dataset(
-    lamina_hdf5_file *file, lamina_hdf5_object parent, const char *name, uint64_t total_bytes, uint32_t chunk_bytes,
-    lamina_hdf5_filter filter, uint32_t filter_parameter) {
+    lamina_hdf5_file *file, lamina_hdf5_object parent, const char *name, lamina_hdf5_element element,
+    uint64_t total_bytes, uint32_t chunk_bytes, lamina_hdf5_filter filter) {
     const object *in = object_at(file, parent);
     if (in == NULL || in->is_written != NULL) return refusal(file, "not a group");
     if (check_name(file, name) < 0) return LAMINA_HDF5_REFUSED;
-    if (chunk_bytes == 0 || total_bytes > INT64_MAX) return refusal(file, "impossible dataset size");
+    const uint32_t size = element_bytes(element);
+    if (chunk_bytes == 0 || total_bytes > INT64_MAX || total_bytes % size != 0 || chunk_bytes % size != 0)
+        return refusal(file, "impossible dataset size");
     const uint64_t chunk_count = total_bytes / chunk_bytes + (total_bytes % chunk_bytes != 0);
     // A chunk may not be larger than the largest extent, so the extent may grow to whole chunks.
-    const hsize_t extent = total_bytes, largest = (chunk_count == 0 ? 1 : chunk_count) * chunk_bytes;
+    const hsize_t extent = total_bytes / size, largest = (chunk_count == 0 ? 1 : chunk_count) * (chunk_bytes / size);
     object new = {.chunk_count = chunk_count, .chunk_bytes = chunk_bytes, .filter = filter};
     new.is_written = calloc(chunk_count + 1, 1);
     if (new.is_written == NULL) return refusal(file, "no memory for a dataset");
     enter();
     const hid_t space = H5Screate_simple(1, &extent, &largest);
-    const hid_t creation = dataset_creation(chunk_bytes, filter, filter_parameter);
+    const hid_t creation = dataset_creation(chunk_bytes / size, filter);
     new.id = space < 0 || creation < 0
                  ? -1
-                 : H5Dcreate2(in->id, name, H5T_STD_U8LE, space, file->link_creation, creation, H5P_DEFAULT);
+                 : H5Dcreate2(
+                       in->id, name, element_type(element), space, file->link_creation, creation, H5P_DEFAULT);
     lamina_hdf5_object result;
     if (new.id < 0) {
         free(new.is_written);

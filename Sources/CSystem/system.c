@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -185,6 +186,12 @@ static uint64_t kilobytes_from(const char *path, const char *key) {
 uint64_t lamina_peak_resident_bytes(void) {
     // Not getrusage: its maximum survives exec, so it can be that of the program that started this one.
     return kilobytes_from("/proc/self/status", "VmHWM:");
+}
+
+void lamina_trim_heap(void) {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 uint64_t lamina_available_memory_bytes(void) { return kilobytes_from("/proc/meminfo", "MemAvailable:"); }

@@ -4,11 +4,12 @@
 #include <string.h>
 
 enum {
+    HEAD = 16,              // segments, panels in the slot, columns, zero
     PANEL_HEADER = 64,      // steps and escapes, in front of a panel's codes
     SEGMENT_CODES = 65536,  // about
 };
 
-// The sizes that follow from that of a panel, and memory for the codes of a segment.
+// The sizes that follow from the columns, and memory for the codes of a segment.
 typedef struct panels {
     size_t bytes;
     size_t codes;
@@ -17,12 +18,11 @@ typedef struct panels {
     block scratch;
 } panels;
 
-// False if the parameters do not say how large a panel is, or there is no memory; what there is of it is to be freed.
-static bool prepare(size_t parameter_count, const unsigned parameters[], panels *p) {
-    *p = (panels){.bytes = parameter_count == 1 ? parameters[0] : 0};
-    if (p->bytes <= PANEL_HEADER || p->bytes > MAXIMUM_SLOT) return false;
+// False if there are no panels of so many columns, or no memory; what there is of it is to be freed.
+static bool prepare(size_t columns, panels *p) {
+    if (columns == 0 || columns > LAMINA_CODES_LARGEST / LAMINA_QUANTIZED_ROWS) return false;
+    p->bytes = lamina_quantized_panel_bytes(LAMINA_SCHEME_ROW8, columns);
     p->codes = p->bytes - PANEL_HEADER;
-    if (p->codes % LAMINA_CODES_GROUP != 0 || p->codes > LAMINA_CODES_LARGEST) return false;
     p->per_segment = p->codes < SEGMENT_CODES ? SEGMENT_CODES / p->codes : 1;
     p->gathered = lamina_filter_allocate(p->per_segment * p->codes);
     p->scratch = lamina_filter_allocate(LAMINA_CODES_SCRATCH);
@@ -44,32 +44,42 @@ static size_t decode_segment(const panels *p, const uint8_t *bytes, size_t size,
     return 0;
 }
 
-static block decode(const panels *p, const uint8_t *chunk, size_t size) {
+// Panels whose codes are in p->gathered.
+static void put_panels(const panels *p, const uint8_t *headers, size_t count, uint8_t *target) {
+    for (size_t panel = 0; panel < count; ++panel) {
+        memcpy(target + panel * p->bytes, headers + panel * PANEL_HEADER, PANEL_HEADER);
+        memcpy(target + panel * p->bytes + PANEL_HEADER, p->gathered.bytes + panel * p->codes, p->codes);
+    }
+}
+
+// Fills the slot of a chunk with a sound directory.
+static bool decode_segments(const panels *p, const uint8_t *chunk, block slot) {
+    const size_t segments = lamina_chunk_get(chunk, 0);
+    size_t left = slot.size / p->bytes;
+    uint8_t *target = slot.bytes;
+    for (size_t index = 0; index < segments; ++index) {
+        const segment s = lamina_directory_segment(chunk, HEAD, index);
+        const size_t most = left < p->per_segment ? left : p->per_segment;
+        const size_t count = decode_segment(p, chunk + s.offset, s.size, most);
+        if (count == 0 || (count < p->per_segment && index + 1 < segments)) return false;
+        put_panels(p, chunk + s.offset, count, target);
+        target += count * p->bytes;
+        left -= count;
+    }
+    memset(target, 0, left * p->bytes);
+    return true;
+}
+
+static block decode(panels *p, const uint8_t *chunk, size_t size) {
     const block none = {.bytes = NULL};
-    if (!lamina_directory_is_sound(chunk, size)) return none;
-    const size_t segments = lamina_chunk_get(chunk, 0), slot_panels = lamina_chunk_get(chunk, 4);
+    if (!lamina_directory_is_sound(chunk, HEAD, size) || lamina_chunk_get(chunk, 12) != 0) return none;
+    if (!prepare(lamina_chunk_get(chunk, 8), p)) return none;
+    const size_t slot_panels = lamina_chunk_get(chunk, 4);
     if (slot_panels > MAXIMUM_SLOT / p->bytes) return none;
     const block slot = lamina_filter_allocate(slot_panels * p->bytes);
-    if (slot.bytes == NULL) return none;
-    size_t done = 0;
-    for (size_t index = 0; index < segments; ++index) {
-        const segment s = lamina_directory_segment(chunk, index);
-        const size_t left = slot_panels - done;
-        const size_t count =
-            decode_segment(p, chunk + s.offset, s.size, left < p->per_segment ? left : p->per_segment);
-        if (count == 0 || (count < p->per_segment && index + 1 < segments)) {
-            free(slot.bytes);
-            return none;
-        }
-        for (size_t panel = 0; panel < count; ++panel) {
-            uint8_t *target = slot.bytes + (done + panel) * p->bytes;
-            memcpy(target, chunk + s.offset + panel * PANEL_HEADER, PANEL_HEADER);
-            memcpy(target + PANEL_HEADER, p->gathered.bytes + panel * p->codes, p->codes);
-        }
-        done += count;
-    }
-    memset(slot.bytes + done * p->bytes, 0, slot.size - done * p->bytes);
-    return slot;
+    if (slot.bytes == NULL || decode_segments(p, chunk, slot)) return slot;
+    free(slot.bytes);
+    return none;
 }
 
 // `count` panels as a segment; returns its size.
@@ -84,34 +94,37 @@ static size_t encode_segment(const panels *p, const uint8_t *slot, size_t count,
 }
 
 // The coded form of whole panels, at most a slot, whether it is smaller or not.
-static block encode(const panels *p, const uint8_t *slot, size_t size) {
-    const size_t slot_panels = size / p->bytes;
-    if (size == 0 || size % p->bytes != 0 || size > MAXIMUM_SLOT) return (block){.bytes = NULL};
-    const size_t segments = (slot_panels + p->per_segment - 1) / p->per_segment;
-    block chunk = lamina_filter_allocate(lamina_directory_size(segments) + size + segments * lamina_codes_bound(0));
+static block encode(panels *p, size_t columns, const uint8_t *slot, size_t size) {
+    if (!prepare(columns, p) || size == 0 || size % p->bytes != 0 || size > MAXIMUM_SLOT) {
+        return (block){.bytes = NULL};
+    }
+    size_t left = size / p->bytes;
+    const size_t segments = (left + p->per_segment - 1) / p->per_segment;
+    const size_t directory = lamina_directory_size(HEAD, segments);
+    block chunk = lamina_filter_allocate(directory + size + segments * lamina_codes_bound(0));
     if (chunk.bytes == NULL) return chunk;
-    lamina_directory_begin(chunk.bytes, segments, slot_panels);
-    chunk.size = lamina_directory_size(segments);
+    memset(chunk.bytes, 0, directory);
+    lamina_chunk_put(chunk.bytes, 0, segments);
+    lamina_chunk_put(chunk.bytes, 4, left);
+    lamina_chunk_put(chunk.bytes, 8, columns);
+    chunk.size = directory;
     for (size_t index = 0; index < segments; ++index) {
-        const size_t first = index * p->per_segment;
-        const size_t left = slot_panels - first;
         const size_t count = left < p->per_segment ? left : p->per_segment;
-        const size_t bytes = encode_segment(p, slot + first * p->bytes, count, chunk.bytes + chunk.size);
-        lamina_chunk_put(chunk.bytes, 8 + 8 * index, chunk.size);
-        lamina_chunk_put(chunk.bytes, 12 + 8 * index, bytes);
+        const size_t bytes = encode_segment(p, slot, count, chunk.bytes + chunk.size);
+        lamina_directory_set(chunk.bytes, HEAD, index, (segment){chunk.size, bytes});
         chunk.size += bytes;
+        slot += count * p->bytes;
+        left -= count;
     }
     return chunk;
 }
 
 static size_t filter(
     unsigned flags, size_t parameter_count, const unsigned parameters[], size_t size, size_t *capacity, void **buffer) {
-    panels p;
-    block result = {.bytes = NULL};
-    if (prepare(parameter_count, parameters, &p)) {
-        const bool is_decoding = (flags & LAMINA_HDF5_DECODE) != 0;
-        result = is_decoding ? decode(&p, *buffer, size) : encode(&p, *buffer, size);
-    }
+    panels p = {0};
+    const size_t columns = parameter_count == 1 ? parameters[0] : 0;
+    const bool is_decoding = (flags & LAMINA_HDF5_DECODE) != 0;
+    const block result = is_decoding ? decode(&p, *buffer, size) : encode(&p, columns, *buffer, size);
     free(p.gathered.bytes);
     free(p.scratch.bytes);
     return lamina_filter_finish(flags, result, size, capacity, buffer);

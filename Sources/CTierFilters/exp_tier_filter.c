@@ -6,14 +6,17 @@
 // Words in a segment when encoding: HDF5 does not tell a filter where panels end.
 enum { SEGMENT_WORDS = 65536 };
 
+// Segments, and words in the slot.
+enum { HEAD = 8 };
+
 // Whether the chunk is a directory and segments that hold at most the slot's words. What is inside the segments is for
 // the kernels to check.
 static bool is_sound(const uint8_t *chunk, size_t size) {
-    if (!lamina_directory_is_sound(chunk, size)) return false;
+    if (!lamina_directory_is_sound(chunk, HEAD, size)) return false;
     const size_t segments = lamina_chunk_get(chunk, 0), slot_words = lamina_chunk_get(chunk, 4);
     size_t words = 0;
     for (size_t index = 0; index < segments; ++index) {
-        const size_t count = lamina_chunk_get(chunk, lamina_directory_segment(chunk, index).offset);
+        const size_t count = lamina_chunk_get(chunk, lamina_directory_segment(chunk, HEAD, index).offset);
         if (count == 0) return false;
         words += count;
     }
@@ -28,7 +31,7 @@ static block decode_segments(const uint8_t *chunk, void *scratch) {
     const size_t segments = lamina_chunk_get(chunk, 0);
     size_t done = 0;
     for (size_t index = 0; index < segments; ++index) {
-        const segment s = lamina_directory_segment(chunk, index);
+        const segment s = lamina_directory_segment(chunk, HEAD, index);
         const size_t words = lamina_chunk_get(chunk, s.offset);
         uint16_t *target = (uint16_t *)(void *)(slot.bytes + 2 * done);
         if (!table->decode_tier(chunk + s.offset, s.size, target, words, scratch)) {
@@ -56,18 +59,19 @@ static block encode(const uint8_t *slot, size_t size) {
     if (size == 0 || size % 2 != 0 || size > MAXIMUM_SLOT) return (block){.bytes = NULL};
     const size_t segments = (words + SEGMENT_WORDS - 1) / SEGMENT_WORDS;
     const size_t segment_bound = lamina_tier_bound(words < SEGMENT_WORDS ? words : SEGMENT_WORDS);
-    block chunk = lamina_filter_allocate(lamina_directory_size(segments) + segments * segment_bound);
+    block chunk = lamina_filter_allocate(lamina_directory_size(HEAD, segments) + segments * segment_bound);
     if (chunk.bytes == NULL) return chunk;
     const lamina_kernels *table = lamina_filter_kernels();
-    lamina_directory_begin(chunk.bytes, segments, words);
-    chunk.size = lamina_directory_size(segments);
+    chunk.size = lamina_directory_size(HEAD, segments);
+    memset(chunk.bytes, 0, chunk.size);
+    lamina_chunk_put(chunk.bytes, 0, segments);
+    lamina_chunk_put(chunk.bytes, 4, words);
     for (size_t index = 0; index < segments; ++index) {
         const size_t first = index * SEGMENT_WORDS;
         const size_t count = words - first < SEGMENT_WORDS ? words - first : SEGMENT_WORDS;
         const uint16_t *source = (const uint16_t *)(const void *)(slot + 2 * first);
         const size_t bytes = table->encode_tier(source, count, chunk.bytes + chunk.size);
-        lamina_chunk_put(chunk.bytes, 8 + 8 * index, chunk.size);
-        lamina_chunk_put(chunk.bytes, 12 + 8 * index, bytes);
+        lamina_directory_set(chunk.bytes, HEAD, index, (segment){chunk.size, bytes});
         chunk.size += bytes;
     }
     return chunk;

@@ -28,27 +28,27 @@ void lamina_chunk_put(uint8_t *chunk, size_t offset, size_t value) {
     memcpy(chunk + offset, &narrow, sizeof narrow);
 }
 
-size_t lamina_directory_size(size_t segments) {
-    return aligned_size(8 + 8 * segments);
+size_t lamina_directory_size(size_t head, size_t segments) {
+    return aligned_size(head + 8 * segments);
 }
 
-segment lamina_directory_segment(const uint8_t *chunk, size_t index) {
-    return (segment){lamina_chunk_get(chunk, 8 + 8 * index), lamina_chunk_get(chunk, 12 + 8 * index)};
+segment lamina_directory_segment(const uint8_t *chunk, size_t head, size_t index) {
+    const size_t offset = head + 8 * index;
+    return (segment){lamina_chunk_get(chunk, offset), lamina_chunk_get(chunk, offset + 4)};
 }
 
-void lamina_directory_begin(uint8_t *chunk, size_t segments, size_t units) {
-    memset(chunk, 0, lamina_directory_size(segments));
-    lamina_chunk_put(chunk, 0, segments);
-    lamina_chunk_put(chunk, 4, units);
+void lamina_directory_set(uint8_t *chunk, size_t head, size_t index, segment segment) {
+    lamina_chunk_put(chunk, head + 8 * index, segment.offset);
+    lamina_chunk_put(chunk, head + 8 * index + 4, segment.size);
 }
 
-bool lamina_directory_is_sound(const uint8_t *chunk, size_t size) {
+bool lamina_directory_is_sound(const uint8_t *chunk, size_t head, size_t size) {
     if (size < SEGMENT_ALIGNMENT) return false;
     const size_t segments = lamina_chunk_get(chunk, 0);
-    if (segments == 0 || lamina_directory_size(segments) > size) return false;
-    size_t next = lamina_directory_size(segments);
+    size_t next = lamina_directory_size(head, segments);
+    if (segments == 0 || next > size) return false;
     for (size_t index = 0; index < segments; ++index) {
-        const segment s = lamina_directory_segment(chunk, index);
+        const segment s = lamina_directory_segment(chunk, head, index);
         if (s.offset != next || s.size % SEGMENT_ALIGNMENT != 0 || s.size == 0 || s.size > size - next) return false;
         next += s.size;
     }

@@ -28,18 +28,17 @@ const lamina_kernels *lamina_filter_kernels(void);
 size_t lamina_chunk_get(const uint8_t *chunk, size_t offset);
 void lamina_chunk_put(uint8_t *chunk, size_t offset, size_t value);
 
-// The directory: segments, units in the slot, and for each segment its offset and its size.
+// The directory: the number of segments and a few facts, `head` bytes in all, then each segment's offset and size.
 typedef struct segment {
     size_t offset;
     size_t size;
 } segment;
 
-size_t lamina_directory_size(size_t segments);
-segment lamina_directory_segment(const uint8_t *chunk, size_t index);
-// Zeros with the first two numbers, at the beginning of a chunk.
-void lamina_directory_begin(uint8_t *chunk, size_t segments, size_t units);
+size_t lamina_directory_size(size_t head, size_t segments);
+segment lamina_directory_segment(const uint8_t *chunk, size_t head, size_t index);
+void lamina_directory_set(uint8_t *chunk, size_t head, size_t index, segment segment);
 // Whether the directory says that its segments lie one behind the other up to the chunk's end.
-bool lamina_directory_is_sound(const uint8_t *chunk, size_t size);
+bool lamina_directory_is_sound(const uint8_t *chunk, size_t head, size_t size);
 
 // What a filter returns to the library for the coded or decoded form it made of *buffer, which it frees.
 size_t lamina_filter_finish(unsigned flags, block result, size_t size, size_t *capacity, void **buffer);

@@ -85,15 +85,15 @@ public struct SessionPlan {
         slotCount = max(1, min(memory.ringBytes / slotBytes, throughRing.count))
     }
 
-    /// The same model and process with another workload or budget. Throws as `init`.
+    /// The same model and process with another workload, budget, or number of bytes in use. Throws as `init`.
     public func replanned(
-        workload: Workload? = nil, memoryBytes: Int? = nil
+        workload: Workload? = nil, memoryBytes: Int? = nil, used: Int? = nil
     ) throws(LaminaError) -> SessionPlan {
         var options = options
         options.memoryBytes = memoryBytes ?? budget
         let workload = workload ?? self.workload
         try SessionPlan.check(model.config, workload, options)
-        return try SessionPlan(model, workload, options, kernels: kernels, stream: stream, used: used)
+        return try SessionPlan(model, workload, options, kernels: kernels, stream: stream, used: used ?? self.used)
     }
 
     private static func check(

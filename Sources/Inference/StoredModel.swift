@@ -34,6 +34,13 @@ public struct StoredModel: Sendable {
         try checkTensors()
     }
 
+    /// Whether some of its weights can be multiplied as 8-bit codes.
+    public var takesCodes: Bool {
+        store.manifest.shards.contains { shard in
+            shard.tensors.contains { Schemes.named($0.codec)?.form.takesCodes == true }
+        }
+    }
+
     /// The manifest's `layer` for a place.
     static func layerName(_ place: TensorRule.Place, layer: Int) -> String {
         switch place {

@@ -162,7 +162,9 @@ public struct Manifest: Sendable {
         }
 
         /// Signal-to-noise ratio in dB, `nil` where there is no noise.
-        public var signalToNoise: Double? { relativeError > 0 ? -20 * lamina_log(relativeError) / lamina_log(10) : nil }
+        public var signalToNoise: Double? {
+            relativeError > 0 ? 0 - 20 * lamina_log(relativeError) / lamina_log(10) : nil
+        }
     }
 
     /// A tensor that is another one.

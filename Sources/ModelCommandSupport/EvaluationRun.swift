@@ -50,6 +50,9 @@ public struct EvaluationRun {
         if let disk = forecast.disk { line += " at \(formattedBytes(UInt64(disk.bytesPerSecond)))/s" }
         if let seconds = forecast.prefill.seconds {
             line += "; expected: \(formattedTime(seconds)) (\(formattedParts(forecast.prefill)))"
+        } else if let compute = forecast.prefill.compute {
+            // Too little is read for the disk to be measured.
+            line += "; expected: at least \(formattedTime(compute))"
         }
         return line + "\n"
     }

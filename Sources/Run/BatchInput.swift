@@ -1,4 +1,3 @@
-import CommandLineSupport
 import Inference
 import TensorCore
 import Text
@@ -16,74 +15,29 @@ struct BatchPrompt {
     var place: String
 }
 
-/// The lines of a batch. Errors name file and line, and what is wrong there.
+/// The lines of a batch.
 struct BatchInput {
-    /// Largest input accepted, in bytes: a bound on memory, far above any set of prompts.
-    private static let maximumBytes = 1 << 28
-    private static let limits = JSONScanner.Limits(depth: 16, stringBytes: maximumBytes)
-    private static let keys = ["id", "prompt", "ids", "messages", "max_tokens", "seed"]
+    private static let lines = JSONLines(
+        keys: ["id", "prompt", "ids", "messages", "max_tokens", "seed"], contents: "prompts",
+        example: "{\"prompt\": \"Once upon a time\"}")
 
     let encoder: PromptEncoder
 
-    /// All prompts of `path`, or of standard input for `-`; empty lines count for nothing. Throws `.malformed`,
-    /// `.missing`, `.io`, `.limit`.
+    /// All prompts of `path`, or of standard input for `-`. Throws as `JSONLines`.
     func prompts(of path: String) throws(LaminaError) -> [BatchPrompt] {
-        let name = path == "-" ? "standard input" : path
-        var prompts: [BatchPrompt] = []
-        for (index, line) in try bytes(of: path).split(separator: 0x0A, omittingEmptySubsequences: false).enumerated()
-        where !line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }) {
-            let place = "\(name): line \(index + 1)"
-            do throws(LaminaError) {
-                prompts.append(try prompt(Array(line), place: place))
-            } catch {
-                // Whatever is wrong with a line is wrong with the file, not with the command.
-                var error = error
-                if error.kind == .usage { error.kind = .malformed }
-                throw error.kind == .malformed ? error.about(place) : error
-            }
-        }
-        guard !prompts.isEmpty else {
-            throw LaminaError(
-                .malformed, name, "there are no prompts", expected: "one JSON object per line",
-                hint: "a line is, for example, {\"prompt\": \"Once upon a time\"}")
-        }
-        return prompts
-    }
-
-    private func bytes(of path: String) throws(LaminaError) -> [UInt8] {
-        guard path == "-" else {
-            return try RealFileSystem().readWhole(path, limit: BatchInput.maximumBytes)
-        }
-        var bytes: [UInt8] = []
-        while true {
-            let piece = try Console.read()
-            if piece.isEmpty { return bytes }
-            bytes += piece
-            guard bytes.count <= BatchInput.maximumBytes else {
-                throw LaminaError(.limit, "standard input", "longer than \(BatchInput.maximumBytes) bytes")
-            }
+        try BatchInput.lines.values(of: path) { (object, place) throws(LaminaError) in
+            try prompt(object, place: place)
         }
     }
 
-    private func prompt(_ bytes: [UInt8], place: String) throws(LaminaError) -> BatchPrompt {
-        let value = try JSONValue.parse(bytes, limits: BatchInput.limits)
-        guard let object = value.object else {
-            throw LaminaError(.malformed, "", "not a JSON object", found: value.summary)
-        }
-        // A misspelt key would change what is generated, silently and for hours.
-        for (key, _) in object.members where !BatchInput.keys.contains(where: { $0.utf8.elementsEqual(key.utf8) }) {
-            throw LaminaError(
-                .malformed, "", "unknown key", expected: BatchInput.keys.joined(separator: ", "),
-                found: JSONValue.string(key).summary)
-        }
+    private func prompt(_ object: JSONObject, place: String) throws(LaminaError) -> BatchPrompt {
         let (tokens, isChat) = try tokens(object)
         return BatchPrompt(
-            id: try member(object, "id", "a string or a number") { $0.isStringOrNumber ? $0 : nil },
-            tokens: tokens, isChat: isChat,
-            maxTokens: try member(object, "max_tokens", "an integer from 1 up") {
+            id: try object.echoedID(), tokens: tokens, isChat: isChat,
+            maxTokens: try object.member("max_tokens", "an integer from 1 up") {
                 $0.integer.flatMap { $0 >= 1 ? $0 : nil }
             },
-            seed: try member(object, "seed", "an integer from 0 up", \.unsignedInteger), place: place)
+            seed: try object.member("seed", "an integer from 0 up", \.unsignedInteger), place: place)
     }
 
     private func tokens(_ object: JSONObject) throws(LaminaError) -> (ids: [Int], isChat: Bool) {
@@ -93,17 +47,15 @@ struct BatchInput {
                 .malformed, "", "not one prompt", expected: "one of \"prompt\", \"ids\" and \"messages\"",
                 found: sources.isEmpty ? "none" : sources.joined(separator: " and "))
         }
-        if let prompt = try member(object, "prompt", "a string", \.string) {
+        if let prompt = try object.member("prompt", "a string", \.string) {
             return (try encoder.ids(text: prompt), false)
         }
-        if let messages = try member(object, "messages", "an array of messages", \.array) {
+        if let messages = try object.member("messages", "an array of messages", \.array) {
             return (try encoder.ids(try BatchInput.messages(messages)), true)
         }
-        let ids = try member(object, "ids", "an array of token ids") { value -> [Int]? in
-            let ids = value.array?.compactMap(\.integer)
-            return ids?.count == value.array?.count && ids?.contains { $0 < 0 } == false ? ids : nil
+        guard let ids = try object.tokenIDs("ids"), !ids.isEmpty else {
+            throw LaminaError(.malformed, "", "the prompt is empty")
         }
-        guard let ids, !ids.isEmpty else { throw LaminaError(.malformed, "", "the prompt is empty") }
         try checkTokens(ids, model: encoder.model, option: "")
         return (ids, false)
     }
@@ -124,25 +76,5 @@ struct BatchInput {
             messages.append(ChatMessage(role, content))
         }
         return messages
-    }
-
-    /// What `kind` makes of a member; `nil` if it is not there. Throws `.malformed` if it is of another kind.
-    private func member<Value>(
-        _ object: JSONObject, _ key: String, _ expected: String, _ kind: (JSONValue) -> Value?
-    ) throws(LaminaError) -> Value? {
-        guard let value = object[key] else { return nil }
-        guard let result = kind(value) else {
-            throw LaminaError(.malformed, "", "bad value for \"\(key)\"", expected: expected, found: value.summary)
-        }
-        return result
-    }
-}
-
-extension JSONValue {
-    fileprivate var isStringOrNumber: Bool {
-        switch self {
-        case .string, .number: true
-        case .null, .bool, .array, .object: false
-        }
     }
 }

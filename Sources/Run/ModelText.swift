@@ -39,6 +39,12 @@ struct ModelText {
         return try tokenizer.encode(text, addSpecialTokens: false)
     }
 
+    /// The beginning-of-sequence token, else the end-of-sequence token, as the checkpoint names them.
+    var firstToken: Int? {
+        ["bos_token", "eos_token"].lazy.compactMap { chat.specialTokens[$0]?.string }
+            .compactMap(tokenizer.id(ofToken:)).first
+    }
+
     /// Tokens that end a turn in the usual templates.
     private static let turnEnds = ["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<|user|>"]
 

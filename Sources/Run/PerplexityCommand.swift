@@ -19,7 +19,8 @@ struct PerplexityCommand: ToolCommand {
             weights, as many as memory allows.
 
             With --json one object: "perplexity" and "perplexity_error", "loss" (in nats) and "loss_error", "text", \
-            "text_tokens", "context", "stride", "windows", "positions" that count, and "timings".
+            "text_tokens", "context", "stride", "windows", "positions" that count, "compute" (null where there is no \
+            choice), and "timings".
 
             Examples:
               lamina-run perplexity smollm2.lamina
@@ -64,8 +65,13 @@ struct PerplexityCommand: ToolCommand {
             measuresCompute: json || !quiet, isQuiet: quiet)
         let perplexity = Perplexity(logProbabilities: run.scores.map(\.logProbability))
         if json {
-            let timings = run.timings(machine, kernels: kernels)
-            try Console.out(report(perplexity, windows, text, timings).text() + "\n")
+            var report = report(perplexity, windows, text)
+            let compute = model.takesCodes ? machine.session.compute : nil
+            report.members += [
+                ("compute", compute.map { .string($0.rawValue) } ?? .null),
+                ("timings", run.timings(machine, kernels: kernels)),
+            ]
+            try Console.out(JSONValue.object(report).text() + "\n")
         } else {
             try Console.out(summary(perplexity, windows, text))
         }
@@ -85,15 +91,13 @@ struct PerplexityCommand: ToolCommand {
             """
     }
 
-    private func report(
-        _ perplexity: Perplexity, _ windows: TextWindows, _ text: EvaluationText, _ timings: JSONValue
-    ) -> JSONValue {
-        [
-            "perplexity": JSONValue(perplexity.value.mean), "perplexity_error": JSONValue(perplexity.value.error),
-            "loss": JSONValue(perplexity.loss.mean), "loss_error": JSONValue(perplexity.loss.error),
-            "text": text.json, "text_tokens": JSONValue(windows.tokenCount), "context": JSONValue(windows.context),
-            "stride": windows.stride.map { JSONValue($0) } ?? .null, "windows": JSONValue(windows.sequences.count),
-            "positions": JSONValue(windows.countedPositions), "timings": timings,
-        ]
+    private func report(_ perplexity: Perplexity, _ windows: TextWindows, _ text: EvaluationText) -> JSONObject {
+        JSONObject([
+            ("perplexity", JSONValue(perplexity.value.mean)), ("perplexity_error", JSONValue(perplexity.value.error)),
+            ("loss", JSONValue(perplexity.loss.mean)), ("loss_error", JSONValue(perplexity.loss.error)),
+            ("text", text.json), ("text_tokens", JSONValue(windows.tokenCount)),
+            ("context", JSONValue(windows.context)), ("stride", windows.stride.map { JSONValue($0) } ?? .null),
+            ("windows", JSONValue(windows.sequences.count)), ("positions", JSONValue(windows.countedPositions)),
+        ])
     }
 }

@@ -30,7 +30,7 @@ struct RunTool: ParsableCommand {
         version: versionText(tool: "lamina-run", libraries: [("pcre2", patternLibraryVersion)]),
         subcommands: [
             GenerateCommand.self, ChatCommand.self, BatchCommand.self, PlanCommand.self, LogitsCommand.self,
-            PerplexityCommand.self, TokenizeCommand.self, DetokenizeCommand.self, RenderCommand.self,
+            PerplexityCommand.self, ScoreCommand.self, TokenizeCommand.self, DetokenizeCommand.self, RenderCommand.self,
         ],
         defaultSubcommand: GenerateCommand.self)
 }

@@ -35,7 +35,7 @@ package struct SchemeName: ExpressibleByArgument, Sendable {
     }
 }
 
-/// The size of a store: `38GiB`, or `4.25bpw`, bits for each weight of the model.
+/// The size of a store: `38GiB` for all of it, or `4.25bpw`, bits of its shards for each weight of the model.
 package struct TargetSize: ExpressibleByArgument, Sendable {
     private static let suffix = "bpw"
 
@@ -58,11 +58,12 @@ package struct TargetSize: ExpressibleByArgument, Sendable {
         }
     }
 
-    /// For a model of so many weights.
-    func bytes(weights: Double) -> UInt64 {
+    /// Of the whole store that `plan` makes.
+    func bytes(_ plan: ConversionPlan) -> UInt64 {
         switch value {
         case .bytes(let bytes): bytes
-        case .bitsPerWeight(let bits): UInt64(bits * weights / 8)
+        case .bitsPerWeight(let bits):
+            UInt64(bits * plan.weightCount / 8) + ConversionForecast.bytesBesideShards(plan)
         }
     }
 }
@@ -157,7 +158,7 @@ package struct QuantizationOptions: ParsableArguments {
         of plan: inout ConversionPlan, known: [SolvedStep], threads: Int, kernels: KernelTable
     ) throws(LaminaError) {
         if let targetSize {
-            let rate = WantedRate.storeBytes(targetSize.bytes(weights: plan.weightCount))
+            let rate = WantedRate.storeBytes(targetSize.bytes(plan))
             var count = 0
             for shard in plan.shards.indices {
                 for tensor in plan.shards[shard].tensors.indices

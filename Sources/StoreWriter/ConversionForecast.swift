@@ -32,14 +32,19 @@ public struct ConversionForecast: Sendable {
         var samples = Samples()
         try samples.measure(plan.shards.filter { finished[$0.path] == nil }, kernels: kernels)
         shardBytes = plan.shards.map { finished[$0.path] ?? samples.shardBytes($0) }
-        let manifest = plan.shards.reduce(UInt64(0)) { $0 + 512 * UInt64($1.tensors.count) } + 16_384
-        let side = plan.sideFiles.reduce(manifest) { $0 + UInt64(roundedUp($1.bytes.count, to: 4096)) }
+        let side = ConversionForecast.bytesBesideShards(plan)
         storeBytes = shardBytes.reduce(side, +)
         peakBytes = ConversionForecast.peak(plan, shardBytes, side: 2 * side, finished: finished, freed: freed)
         let coded = plan.shards.indices.reduce(0.0) { $0 + Double(plan.shards[$1].byteCount) * samples.secondsPerByte }
         processorSeconds = coded + Double(plan.byteCount + storeBytes) / ConversionForecast.hashRate
         readRate = samples.readRate
         memoryBytes = BlockPipeline.memoryBytes(for: plan.shards.flatMap(\.tensors), threads: threads)
+    }
+
+    /// Side files and manifest, about.
+    public static func bytesBesideShards(_ plan: ConversionPlan) -> UInt64 {
+        let manifest = plan.shards.reduce(UInt64(0)) { $0 + 512 * UInt64($1.tensors.count) } + 16_384
+        return plan.sideFiles.reduce(manifest) { $0 + UInt64(roundedUp($1.bytes.count, to: 4096)) }
     }
 
     /// What HDF5 keeps of a tensor, about.

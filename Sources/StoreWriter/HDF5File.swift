@@ -1,7 +1,7 @@
 import CHDF5
 import TensorCore
 
-/// Writes the HDF5 side of a shard: groups, attributes and chunked byte datasets behind a user block that belongs to
+/// Writes the HDF5 side of a shard: groups, attributes and chunked datasets behind a user block that belongs to
 /// the caller.
 ///
 /// All bytes go through an `OpenFile`, chunks at once and the structure's metadata in `finish`, so that a file without
@@ -19,7 +19,7 @@ package final class HDF5File {
         package static let root = Group(number: lamina_hdf5_object(LAMINA_HDF5_ROOT))
     }
 
-    /// A one-dimensional dataset of bytes in chunks, valid for the file that made it.
+    /// A one-dimensional dataset in chunks, valid for the file that made it.
     package struct Dataset: Sendable {
         fileprivate let number: lamina_hdf5_object
     }
@@ -32,9 +32,8 @@ package final class HDF5File {
         case zstd
         /// Decode segments of BF16 words whose exponents are coded by rank: filter 44554, Lamina's own.
         case expTier
-        /// Decode segments of quantized panels whose codes are coded in tiers: filter 44555, Lamina's own, which has to be
-        /// told how many bytes a decoded panel has.
-        case ecqTier(panelBytes: Int)
+        /// Decode segments of quantized panels whose codes are coded in tiers: filter 44555, Lamina's own.
+        case ecqTier
 
         fileprivate var number: lamina_hdf5_filter {
             switch self {
@@ -44,10 +43,18 @@ package final class HDF5File {
             case .ecqTier: LAMINA_HDF5_ECQ_TIER
             }
         }
+    }
 
-        /// What a filter has to be told beside the chunk; 0 if that is nothing.
-        fileprivate var parameter: Int {
-            if case .ecqTier(let panelBytes) = self { panelBytes } else { 0 }
+    /// What a dataset is made of, little-endian.
+    package enum Element: Sendable {
+        case byte, int32, float64
+
+        fileprivate var number: lamina_hdf5_element {
+            switch self {
+            case .byte: LAMINA_HDF5_BYTE
+            case .int32: LAMINA_HDF5_INT32
+            case .float64: LAMINA_HDF5_FLOAT64
+            }
         }
     }
 
@@ -165,17 +172,18 @@ package final class HDF5File {
         return Group(number: number)
     }
 
-    /// Makes a dataset of `bytes` bytes in chunks of `chunkBytes`; the last chunk is stored whole even if less than all
-    /// of it counts. Throws `.unexpected` for an impossible size or a name that is taken.
+    /// Makes a dataset of `bytes` bytes in chunks of `chunkBytes`, whole elements both; the last chunk is stored whole
+    /// even if less than all of it counts. Throws `.unexpected` for an impossible size or a name that is taken.
     package func makeDataset(
-        _ name: String, in group: Group, bytes: Int, chunkBytes: Int, filter: Filter, attributes: [Attribute] = []
+        _ name: String, in group: Group, of element: Element = .byte, bytes: Int, chunkBytes: Int, filter: Filter,
+        attributes: [Attribute] = []
     ) throws(LaminaError) -> Dataset {
         try checkIsIntact()
-        guard bytes >= 0, let chunk = UInt32(exactly: chunkBytes), let parameter = UInt32(exactly: filter.parameter)
-        else { throw refusal("impossible dataset size") }
+        guard bytes >= 0, let chunk = UInt32(exactly: chunkBytes) else { throw refusal("impossible dataset size") }
         let number = try check(
             lamina_hdf5_make_dataset(
-                handle, group.number, HDF5File.linkName(for: name), UInt64(bytes), chunk, filter.number, parameter))
+                handle, group.number, HDF5File.linkName(for: name), element.number, UInt64(bytes), chunk,
+                filter.number))
         try set(attributes, of: number)
         return Dataset(number: number)
     }

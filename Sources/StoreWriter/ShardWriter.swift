@@ -70,7 +70,7 @@ struct ShardWriter {
                 datasets.append(
                     try structure.makeDataset(
                         plane.name, in: group, bytes: chunkBytes * geometry.chunkCount, chunkBytes: chunkBytes,
-                        filter: HDF5File.Filter(plane.coding, of: geometry)))
+                        filter: HDF5File.Filter(plane.coding)))
             }
             result.append(datasets)
         }
@@ -97,13 +97,13 @@ struct ShardWriter {
 
 extension HDF5File.Filter {
     /// What undoes a plane's coding.
-    fileprivate init(_ coding: ChunkRecord.Encoding, of geometry: ChunkGeometry) {
+    fileprivate init(_ coding: ChunkRecord.Encoding) {
         self =
             switch coding {
             case .raw: .none
             case .zstd: .zstd
             case .expTier: .expTier
-            case .ecqTier: .ecqTier(panelBytes: geometry.panelBytes)
+            case .ecqTier: .ecqTier
             }
     }
 }

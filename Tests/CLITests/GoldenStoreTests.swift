@@ -43,7 +43,7 @@ import Testing
         ("raw", "checkpoint", ["--codec", "raw"]), ("torch", "torch-checkpoint", []),
         ("q4", "checkpoint", ["--quantize", "q4", "--keep", "*=q4"]),
         ("nf4-double", "checkpoint", ["--quantize", "nf4-double", "--keep", "*=nf4-double"]),
-        ("ecq", "checkpoint", ["--quantize", "ecq", "--keep", "*=ecq"]),
+        ("int8-row", "checkpoint", ["--quantize", "int8-row", "--keep", "*=int8-row"]),
     ])
     func theFormatHasNotChanged(name: String, source: String, options: [String]) throws {
         let golden = GoldenStoreTests.golden + "/good/\(name).lamina"

@@ -55,17 +55,22 @@ let textStoreVocabulary = 49152
 
 /// A store that knows text: a narrow model under SmolLM2's tokenizer and chat template.
 func withTextStore(_ body: (_ store: String, _ folder: String) throws -> Void) throws {
-    try Fixtures.withScratchFolder { folder in
-        var sizes = SyntheticCheckpoint.LlamaSizes()
-        (sizes.hidden, sizes.intermediate, sizes.headDimension) = (12, 40, 4)
-        (sizes.vocabulary, sizes.isTied) = (textStoreVocabulary, true)
-        let source = folder + "/source"
-        try SyntheticCheckpoint.writeLlama(sizes, to: source)
-        try FileManager.default.copyItem(
-            atPath: Fixtures.path("tokenizers/smollm2/tokenizer.json"), toPath: source + "/tokenizer.json")
-        let chat = try JSONValue.parse(try Fixtures.bytes("tokenizers/smollm2/chat.json")).object?["template"]
-        let config: JSONValue = ["eos_token": "<|im_end|>", "chat_template": try #require(chat)]
-        try Data(config.text().utf8).write(to: URL(fileURLWithPath: source + "/tokenizer_config.json"))
-        try body(try makeStore(source, in: folder), folder)
-    }
+    try Fixtures.withScratchFolder { folder in try body(try makeTextStore(in: folder), folder) }
+}
+
+/// The same in `folder`, its weights drawn from `seed`, or with another tokenizer or vocabulary.
+func makeTextStore(
+    in folder: String, seed: UInt64 = 7, tokenizer: String = "smollm2", vocabulary: Int = textStoreVocabulary
+) throws -> String {
+    var sizes = SyntheticCheckpoint.LlamaSizes()
+    (sizes.hidden, sizes.intermediate, sizes.headDimension) = (12, 40, 4)
+    (sizes.vocabulary, sizes.isTied) = (vocabulary, true)
+    let source = folder + "/source\(UInt32.random(in: 0 ... .max))"
+    try SyntheticCheckpoint.writeLlama(sizes, to: source, seed: seed)
+    try FileManager.default.copyItem(
+        atPath: Fixtures.path("tokenizers/\(tokenizer)/tokenizer.json"), toPath: source + "/tokenizer.json")
+    let chat = try JSONValue.parse(try Fixtures.bytes("tokenizers/smollm2/chat.json")).object?["template"]
+    let config: JSONValue = ["eos_token": "<|im_end|>", "chat_template": try #require(chat)]
+    try Data(config.text().utf8).write(to: URL(fileURLWithPath: source + "/tokenizer_config.json"))
+    return try makeStore(source, in: folder)
 }

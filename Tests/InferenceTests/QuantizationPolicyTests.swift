@@ -70,8 +70,12 @@ import Testing
         #expect(found["model.layers.0.mlp.down_proj.weight"] == "exact")
         #expect(found["model.layers.1.mlp.down_proj.weight"] == "q8")
         #expect(try codecs([down, all])["model.layers.0.mlp.down_proj.weight"] == "q8")
-        // All matrices of this model are small.
-        #expect(throws: LaminaError.self) { try codecs([]) }
+        // All matrices of this model's layers are small, the head is not.
+        let standard = try codecs([])
+        #expect(standard.filter { $0.value != "exact" } == ["lm_head.weight": "int8-row"])
+        let head = QuantizationPolicy.Rule(pattern: "lm_head.*", target: nil)
+        let nothing = #expect(throws: LaminaError.self) { try codecs([head]) }
+        #expect(nothing?.problem.contains("nothing is quantized") == true)
         #expect(throws: LaminaError.self) {
             try codecs([all, QuantizationPolicy.Rule(pattern: "nobody", target: nil)])
         }

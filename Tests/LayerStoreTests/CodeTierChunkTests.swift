@@ -75,7 +75,7 @@ import Testing
         for size in [0, 4, 63, 64, coded.count / 2, coded.count - 64, coded.count - 1] {
             #expect(try decode(Array(coded[..<size]), chunk: 0, geometry) == nil)
         }
-        for place in 0..<16 {
+        for place in 0..<24 {
             var changed = coded
             changed[place] ^= 0x41
             #expect(try decode(changed, chunk: 0, geometry) == nil, "byte \(place)")

@@ -357,6 +357,12 @@ private let h5dump = "/usr/bin/h5dump"
         }
         try refused { hdf5, _ in _ = try hdf5.makeGroup("coded") }
         try refused { hdf5, _ in _ = try hdf5.makeDataset("x", in: .root, bytes: -1, chunkBytes: 1, filter: .none) }
+        for (bytes, chunkBytes) in [(12, 8), (16, 12)] {
+            try refused { hdf5, _ in
+                _ = try hdf5.makeDataset(
+                    "x", in: .root, of: .float64, bytes: bytes, chunkBytes: chunkBytes, filter: .none)
+            }
+        }
         try refused { hdf5, _ in _ = try hdf5.makeDataset("x", in: .root, bytes: 1, chunkBytes: 0, filter: .none) }
         try refused { hdf5, _ in
             try hdf5.setAttributes([.init("long", .text(String(repeating: "x", count: 70_000)))], of: .root)

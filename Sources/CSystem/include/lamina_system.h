@@ -67,6 +67,8 @@ const char *lamina_error_text(int error, char *buffer, size_t size);
 
 // Peak resident set of this process in bytes, 0 if unknown.
 uint64_t lamina_peak_resident_bytes(void);
+// Gives memory that was freed back to the system, as far as it is whole pages.
+void lamina_trim_heap(void);
 // Memory that can be allocated without swapping (MemAvailable), 0 if unknown.
 uint64_t lamina_available_memory_bytes(void);
 // The smallest memory limit of the cgroups this process is in, version 1 or 2, in bytes; 0 if there is none. `root` is

@@ -10,8 +10,10 @@
 #include <stddef.h>
 
 enum {
-    LAMINA_EXP_TIER_FILTER = 44554,  // BF16 words: formats/shard.md, "exp-tier"; no parameters
-    LAMINA_ECQ_TIER_FILTER = 44555,  // panels of quantized weights: formats/ecq-tier.md; parameter: bytes of a panel
+    // BF16 words: formats/shard.md, "exp-tier".
+    LAMINA_EXP_TIER_FILTER = 44554,
+    // Panels of quantized weights: formats/shard.md, "ecq-tier". For encoding alone a parameter: the matrix's columns.
+    LAMINA_ECQ_TIER_FILTER = 44555,
 };
 
 // H5Z_func_t. Turns *buffer, `size` of whose *capacity bytes count, into its coded or decoded form: returns the new

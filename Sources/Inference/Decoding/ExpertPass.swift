@@ -50,6 +50,9 @@ final class ExpertPass: @unchecked Sendable {
         return places.count
     }
 
+    /// The pass's columns that the expert in hand has, as they stand side by side.
+    var columns: [Int] { Array(router.columns[places]) }
+
     func perform(_ step: Step, _ mixture: PlannedMixture, place: Int) {
         let column = router.columns[places.lowerBound + place]
         switch step {

@@ -144,13 +144,7 @@ extension ChunkProducts {
         _ rows: UnsafeMutablePointer<Float>, _ rowCount: Int, _ count: Int, from first: Int, by scales: PanelScales?
     ) {
         guard let scales else { return }
-        var k = 0
-        while k < count {
-            let (scale, most) = scales.scale(at: first + k)
-            let few = min(most, count - k)
-            for row in 0..<rowCount { kernels.pointee.scale(rows + row * count + k, scale, few) }
-            k += few
-        }
+        for row in 0..<rowCount { scales.apply(to: rows + row * count, from: first, count: count, kernels) }
     }
 
     /// The rows of the panel times the head, of which its own rows are kept.

@@ -70,6 +70,17 @@ struct PanelScales {
         columnsPerBlock = blocks.columns
     }
 
+    /// Multiplies `count` widened weights of a row, which begin at column `first`, with their scales.
+    func apply(to row: UnsafeMutablePointer<Float>, from first: Int, count: Int, _ kernels: KernelTable) {
+        var k = 0
+        while k < count {
+            let (scale, most) = scale(at: first + k)
+            let few = min(most, count - k)
+            kernels.pointee.scale(row + k, scale, few)
+            k += few
+        }
+    }
+
     /// The scale of column `k`, and how many columns from there on share it.
     func scale(at k: Int) -> (scale: Float, count: Int) {
         (start[k / columnsPerBlock], columnsPerBlock - k % columnsPerBlock)

@@ -52,6 +52,10 @@ final class PassRunner: @unchecked Sendable {
     private var currentWork = Work.tasks(0..<0)
     private var firstIndex = 0
     private var columns: [Column] = []
+    /// Called before tasks multiply, with the columns of the pass that stand side by side then; nobody is at work.
+    var willMultiply: ((_ tasks: Range<Int>, _ columns: [Int]) throws(LaminaError) -> Void)?
+    /// These columns, where they are not the first ones; only for `willMultiply`.
+    private var gathered: [Int]?
 
     init(
         _ plan: StreamPlan, _ work: WorkPlan, _ config: ModelConfig, kernels: KernelTable, steps: ColumnSteps,
@@ -92,6 +96,7 @@ final class PassRunner: @unchecked Sendable {
         _ columns: [Column], head: HeadUse?, shouldStop: () -> Bool, layerEnd: ((Int) -> Void)? = nil
     ) throws(LaminaError) -> Bool {
         self.columns = columns
+        gathered = nil
         products.begin(columns: columns.count)
         for (index, column) in columns.enumerated() {
             steps.angles.fill(column: index, sequence: column.sequence, position: column.position)
@@ -131,6 +136,7 @@ final class PassRunner: @unchecked Sendable {
 
     /// Keeps these columns of the residual stream, which rise, and no others: the head then reads one block of columns.
     private func moveToFront(_ wanted: [Int]) {
+        if willMultiply != nil { gathered = wanted }
         let width = plan.widths[StreamPlan.residual]
         for (index, column) in wanted.enumerated() where index != column {
             activations.column(StreamPlan.residual, index)
@@ -140,6 +146,7 @@ final class PassRunner: @unchecked Sendable {
     }
 
     private func multiply(_ stage: ProductStage) throws(LaminaError) {
+        try willMultiply?(stage.tasks, gathered ?? Array(0..<products.columns))
         guard products.canCut(stage) else { return try run(.tasks(stage.tasks), count: stage.tasks.count) }
         let needsChecks = products.needsChecks(stage)
         if needsChecks { try run(.checks(stage.chunks), count: stage.chunks.count) }
@@ -162,6 +169,7 @@ final class PassRunner: @unchecked Sendable {
             guard let gateUp = stages.popFirst(), let down = stages.popFirst() else { return }
             let count = experts.begin(expert)
             guard count > 0 else { continue }
+            if willMultiply != nil { gathered = experts.columns }
             products.begin(columns: count)
             try run(.experts(.gather, mixture), count: count)
             try multiply(gateUp)
@@ -169,6 +177,7 @@ final class PassRunner: @unchecked Sendable {
             try multiply(down)
             try run(.experts(.accumulate, mixture), count: count)
         }
+        gathered = nil
         products.begin(columns: columns.count)
     }
 

@@ -47,11 +47,13 @@ extension InferenceSession {
     /// wanted, sequence by sequence; `nil` if `shouldStop`, asked after every layer, ended it.
     ///
     /// They must be those of the workload, and are taken once. The logits of the last position wanted are there
-    /// afterwards. Throws as `feed`, and `.unexpected` for logits that are not numbers.
+    /// afterwards. `matrixInputs` is shown what each matrix is about to be multiplied with. Throws as `feed`, what
+    /// `matrixInputs` throws, and `.unexpected` for logits that are not numbers.
     public func evaluate(
         _ sequences: [EvaluationSequence], use: LogitUse = .score, shouldStop: () -> Bool = { false },
-        layerEnd: LayerEnd? = nil
+        layerEnd: LayerEnd? = nil, matrixInputs: MatrixVisitor? = nil
     ) throws(LaminaError) -> [PositionScore]? {
+        defer { runner.willMultiply = nil }
         guard let division = setup.session.evaluation,
             setup.session.workload.evaluation == sequences.map(\.demand)
         else { throw LaminaError(.unexpected, "", "the session was not made for this evaluation") }
@@ -64,6 +66,7 @@ extension InferenceSession {
             cache.assign(demands, sharesRoom: sweep.sharesRoom)
             angles.assign(lengths: demands.map(\.promptTokens))
             for pass in sweep.passes {
+                runner.willMultiply = matrixInputs.map { inputVisitor(pass, of: sequences, $0) }
                 let finished = try run(
                     pass, of: sequences, first: sweep.sequences.lowerBound, scores, into: &result,
                     shouldStop: shouldStop, layerEnd: layerEnd)

@@ -12,6 +12,9 @@ extension ChunkGeometry {
     /// Panels in each segment but the last.
     var panelsPerCodeSegment: Int { max(1, ChunkGeometry.codesPerSegment / max(1, panelCodeBytes)) }
 
+    /// What a coded chunk says about its slot, so that HDF5's filter need not be told: panels, columns, and a zero.
+    var codeChunkFacts: [Int] { [unitsPerChunk, columns, 0] }
+
     /// Segments of a chunk under `ecq-tier`.
     public func codeSegmentCount(of extent: ChunkExtent) -> Int {
         dividedUp(extent.unitCount, by: panelsPerCodeSegment)
@@ -35,7 +38,7 @@ public struct CodeTierChunk {
         extent = geometry.chunk(index)
         self.geometry = geometry
         let directory = SegmentDirectory(
-            bytes, segmentCount: geometry.codeSegmentCount(of: extent), slotUnits: geometry.unitsPerChunk)
+            bytes, segmentCount: geometry.codeSegmentCount(of: extent), facts: geometry.codeChunkFacts)
         guard let directory else { return nil }
         self.directory = directory
     }
@@ -91,7 +94,10 @@ public struct CodeTierChunk {
         guard geometry.chunkCount > 0 else { return 0 }
         let extent = geometry.chunk(0)
         let segments = geometry.codeSegmentCount(of: extent)
-        return (0..<segments).reduce(SegmentDirectory.byteCount(segmentCount: segments)) { size, segment in
+        return (0..<segments).reduce(
+            SegmentDirectory.byteCount(
+                segmentCount: segments, facts: geometry.codeChunkFacts)
+        ) { size, segment in
             let panels = geometry.codeSegmentPanels(segment, of: extent).count
             return size + panels * ChunkGeometry.panelHeaderBytes + lamina_codes_bound(panels * geometry.panelCodeBytes)
         }
@@ -106,7 +112,7 @@ public struct CodeTierChunk {
         let header = ChunkGeometry.panelHeaderBytes
         let codeBytes = geometry.panelCodeBytes
         return SegmentDirectory.write(
-            segmentCount: geometry.codeSegmentCount(of: extent), slotUnits: geometry.unitsPerChunk, to: room
+            segmentCount: geometry.codeSegmentCount(of: extent), facts: geometry.codeChunkFacts, to: room
         ) { segment, place in
             let panels = geometry.codeSegmentPanels(segment, of: extent)
             for (offset, panel) in panels.enumerated() {

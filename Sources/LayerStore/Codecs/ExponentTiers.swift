@@ -52,7 +52,7 @@ public struct TierChunk {
     /// `nil` if the directory is not that of `segmentCount` adjacent segments, for a slot of `slotWords`, that fill
     /// `bytes`.
     public init?(_ bytes: UnsafeRawBufferPointer, segmentCount: Int, slotWords: Int) {
-        guard let directory = SegmentDirectory(bytes, segmentCount: segmentCount, slotUnits: slotWords) else {
+        guard let directory = SegmentDirectory(bytes, segmentCount: segmentCount, facts: [slotWords]) else {
             return nil
         }
         self.directory = directory
@@ -68,7 +68,7 @@ public struct TierChunk {
         guard geometry.chunkCount > 0 else { return 0 }
         let extent = geometry.chunk(0)
         let segments = geometry.tierSegmentCount(ofChunk: 0)
-        return (0..<segments).reduce(SegmentDirectory.byteCount(segmentCount: segments)) {
+        return (0..<segments).reduce(SegmentDirectory.byteCount(segmentCount: segments, facts: [0])) {
             $0 + lamina_tier_bound(geometry.tierSegmentWords($1, of: extent))
         }
     }
@@ -81,7 +81,7 @@ public struct TierChunk {
         let extent = geometry.chunk(index)
         var source = words.assumingMemoryBound(to: UInt16.self)
         return SegmentDirectory.write(
-            segmentCount: geometry.tierSegmentCount(ofChunk: index), slotUnits: geometry.slotElements, to: room
+            segmentCount: geometry.tierSegmentCount(ofChunk: index), facts: [geometry.slotElements], to: room
         ) { segment, place in
             let count = geometry.tierSegmentWords(segment, of: extent)
             defer { source += count }

@@ -50,6 +50,9 @@ public struct StepSolver {
     /// Natural logarithm of 2: so much smaller is the step for one bit more.
     private static let stepPerBit = 0.693
 
+    /// Nearly every weight is zero then.
+    private static let largestStep = 4.0
+
     private let threads: Int
     private let kernels: KernelTable
 
@@ -147,6 +150,11 @@ public struct StepSolver {
             step = StepSolver.rounded(step)
             let found = try samples.bits(step: step)
             let missing = bits - found
+            guard step < StepSolver.largestStep || found <= 1.01 * bits else {
+                throw LaminaError(
+                    .usage, "", "matrices this small take more than \(bits) bits a weight, whatever their codes",
+                    expected: "at least about \(found)", hint: "keep them exact, or choose another scheme")
+            }
             if abs(missing) <= bits * StepSolver.tolerance { break }
             var slope = -step * StepSolver.stepPerBit
             if let last, last.step != step, last.bits != found {
@@ -155,7 +163,7 @@ public struct StepSolver {
                 slope = min(slope / 4, max(slope * 4, secant))
             }
             last = (step, found)
-            step = min(step * 2, max(step / 2, step + slope * missing))
+            step = min(step * 2, StepSolver.largestStep, max(step / 2, step + slope * missing))
         }
         return StepSolver.rounded(step)
     }
