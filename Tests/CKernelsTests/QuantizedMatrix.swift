@@ -78,8 +78,8 @@ struct QuantizedMatrix {
             scheme.quantize(kernels.pointee)(&source, place)
             lamina_measure_panel(kernels, scheme.scheme, &source, place, &sums)
         }
-        errors += withUnsafeBytes(of: sums.errors) { $0.bindMemory(to: Double.self).prefix(source.rows) }
-        squares += withUnsafeBytes(of: sums.squares) { $0.bindMemory(to: Double.self).prefix(source.rows) }
+        errors += withUnsafeBytes(of: sums.errors) { Array($0.bindMemory(to: Double.self).prefix(source.rows)) }
+        squares += withUnsafeBytes(of: sums.squares) { Array($0.bindMemory(to: Double.self).prefix(source.rows)) }
     }
 
     /// The largest magnitudes of flat blocks, in pieces that cut through them.
