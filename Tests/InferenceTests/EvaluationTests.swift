@@ -153,8 +153,8 @@ import Testing
                     try comparison([first, second, first], threads: 1, memory: 1 << 20)
                 }
                 #expect(error?.kind == .limit)
-                let narrow = try comparison(
-                    [first, second, first], threads: 1, memory: wide.leastBytes + 64_000)
+                let least = try comparison([first, second, first], threads: 1, memory: nil).leastBytes
+                let narrow = try comparison([first, second, first], threads: 1, memory: least + 20_000)
                 #expect(narrow.groupSize < 5)
                 let found = try #require(try narrow.run { false })
                 #expect(found.map(\.scores) == expected.map(\.scores))

@@ -62,7 +62,7 @@ final class HeadScores: @unchecked Sendable {
             var top = 0
             for row in 1..<max(rows, 1) where values[row] > values[top] { top = row }
             var total = 0.0
-            for row in 0..<rows { total += lamina_exp(Double(values[row] - values[top])) }
+            for row in 0..<rows { total += lamina_exp(Double(values[row]) - Double(values[top])) }
             maxima.start[place] = values[top]
             places.start.storeBytes(of: UInt8(top), toByteOffset: place, as: UInt8.self)
             sum(place).pointee = total
