@@ -124,17 +124,18 @@ public struct SessionPlan {
                 cacheBytes: try KeyValueCache.byteCount(
                     plan.keyValues, sequences: workload.sequences, type: options.keyValueType))
         }
+        let (shapes, type) = (plan.keyValues, options.keyValueType)
         // What a pass needs goes by its columns; one block more, since a sequence may fill a part of its last one.
-        let block = Int(LAMINA_KV_BLOCK) * KeyValueCache.bytesPerColumn(plan.keyValues, type: options.keyValueType)
-        let wide = try memory(cacheBytes: block)
-        guard let longest = demands.max(by: { $0.tokens < $1.tokens }), longest.tokens > wide.columns else {
+        let block = Int(LAMINA_KV_BLOCK) * KeyValueCache.bytesPerColumn(shapes, type: type)
+        let longest = demands.reduce(0) { max($0, $1.tokens) }
+        let sequence = SequenceDemand(promptTokens: longest, newTokens: 0)
+        let allLayers = max(block, try KeyValueCache.byteCount(shapes, sequences: [sequence], type: type))
+        if var wide = try? memory(cacheBytes: block), longest <= wide.columns {
+            wide.minimumBytes += allLayers - block
             return wide
         }
         // Sequences that take several passes keep all layers' keys and values: fewer columns are left.
-        let sequence = SequenceDemand(promptTokens: longest.tokens, newTokens: 0)
-        return try memory(
-            cacheBytes: try KeyValueCache.byteCount(
-                plan.keyValues, sequences: [sequence], type: options.keyValueType))
+        return try memory(cacheBytes: allLayers)
     }
 
     /// `cacheBytes` are those for keys and values that do not depend on the columns of a pass.

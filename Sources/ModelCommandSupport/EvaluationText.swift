@@ -50,7 +50,7 @@ public struct EvaluationTextOptions: ParsableArguments {
         // What looks like a special token in the text is text.
         let tokens = try model.known(
             tokenizer.beginning
-                + tokenizer.encode(text.text, addSpecialTokens: false, specialsAsText: true))
+                + tokenizer.encode(text.withoutLastLineFeed, addSpecialTokens: false, specialsAsText: true))
         do throws(LaminaError) {
             return try TextWindows(
                 tokens: tokens, beginning: tokenizer.beginning, context: context, stride: stride,
@@ -94,6 +94,9 @@ public struct EvaluationText: Sendable {
     }
 
     public var byteCount: Int { text.utf8.count }
+
+    /// What counts of it: editors end files with a line feed.
+    var withoutLastLineFeed: String { text.utf8.last == 0x0A ? String(Substring(text.utf8.dropLast())) : text }
 
     /// What says which text it was, for reports.
     public var json: JSONValue {

@@ -4,7 +4,9 @@ import Testing
 
 /// `lamina-run perplexity`, `lamina-run score` and `lamina-quantize compare` through the built programs.
 @Suite struct EvaluationCommandTests {
-    private static let text = (0..<60).map { "The \($0)th line says <|im_end|> and nothing else.\n" }.joined()
+    /// Files have a line feed behind it, which does not count.
+    private static let text = (0..<60).map { "The \($0)th line says <|im_end|> and nothing else." }
+        .joined(separator: "\n")
 
     private func write(_ text: String, _ name: String, in folder: String) throws -> String {
         let path = folder + "/" + name
@@ -40,7 +42,7 @@ import Testing
 
     @Test func perplexityIsThatOfTheWindows() throws {
         try withTextStore { store, folder in
-            let file = try write(Self.text, "text", in: folder)
+            let file = try write(Self.text + "\n", "text", in: folder)
             let ids = try ids(store, Self.text)
             var losses: [Double] = []
             for start in stride(from: 0, to: ids.count - ids.count % 64, by: 64) {
@@ -67,7 +69,7 @@ import Testing
 
     @Test func perplexityWithAStride() throws {
         try withTextStore { store, folder in
-            let file = try write(Self.text, "text", in: folder)
+            let file = try write(Self.text + "\n", "text", in: folder)
             let ids = try ids(store, Self.text)
             var losses: [Double] = []
             for start in [0, 10, 20] {
@@ -209,7 +211,7 @@ import Testing
     @Test func comparesStores() throws {
         try withTextStore { full, folder in
             let other = try makeTextStore(in: folder, seed: 8)
-            let file = try write(Self.text, "text", in: folder)
+            let file = try write(Self.text + "\n", "text", in: folder)
             let found = try compare([full, other, full], file, ["--hdf5", folder + "/raw.h5"])
             try #require(found.count == 3)
             let alone = try [full, other].map { store in
@@ -248,7 +250,7 @@ import Testing
     func rawValuesAreThoseOfTheReport() throws {
         try withTextStore { full, folder in
             let other = try makeTextStore(in: folder, seed: 8)
-            let file = try write(Self.text, "text", in: folder)
+            let file = try write(Self.text + "\n", "text", in: folder)
             let raw = folder + "/raw.h5"
             let found = try compare([full, other], file, ["--hdf5", raw])
             let script = """
@@ -289,7 +291,7 @@ import Testing
 
     @Test func whatCompareRefuses() throws {
         try withTextStore { full, folder in
-            let file = try write(Self.text, "text", in: folder)
+            let file = try write(Self.text + "\n", "text", in: folder)
             let raw = try write("mine", "raw.h5", in: folder)
             func refuse(_ arguments: [String], _ status: Int32, _ text: String) throws {
                 try expectFailure(

@@ -142,4 +142,109 @@ import Testing
         }
         return (change / size).squareRoot()
     }
+
+    // MARK: Evaluations
+
+    private func scores(_ model: StoredModel, _ sequences: [EvaluationSequence], extra: Int?) throws -> [PositionScore]
+    {
+        var isa = LAMINA_ISA_PORTABLE
+        lamina_isa_choose(&isa)
+        let kernels = try #require(lamina_kernels_for(isa))
+        func plan(_ memory: Int) throws -> SessionPlan {
+            try SessionPlan(
+                model, workload: .evaluate(sequences), options: SessionOptions(threads: 2, memoryBytes: memory),
+                kernels: kernels
+            ) { 0 }
+        }
+        let wide = try plan(1 << 30)
+        let session = try InferenceSession(try extra.map { try plan(wide.minimumBytes + $0) } ?? wide)
+        return try #require(try session.evaluate(sequences))
+    }
+
+    /// Sequences side by side in one pass, whose layers take turns in the room for one layer's keys and values, are as
+    /// each alone, whole or in several passes.
+    @Test(arguments: Fixtures.models("")) func evaluationsAreThoseOfEachAlone(_ name: String) throws {
+        try Fixtures.withScratchFolder { folder in
+            let store = try makeStore(Fixtures.path("models/" + name), in: folder, ["--chunk-bytes", "4K"])
+            let model = try StoredModel(Store(path: store, in: RealFileSystem()))
+            let sequences = Self.prompts.map {
+                EvaluationSequence(tokens: $0, fed: $0.count - 1, wanted: ($0.count / 2)..<($0.count - 1))
+            }
+            let alone = try sequences.flatMap { try scores(model, [$0], extra: 0) }
+            let areFinite = alone.allSatisfy { $0.logProbability.isFinite }
+            #expect(areFinite)
+            for extra in [nil, 100_000] {
+                let together = try scores(model, sequences, extra: extra)
+                #expect(together == alone)
+            }
+        }
+    }
+
+    /// A stage of an expert that is cut waits for all its chunks at once: for no more than reading ahead leaves it.
+    @Test(arguments: ["mixtral", "qwen3-moe"]) func cutExpertsFitTheirSlots(_ name: String) throws {
+        try Fixtures.withScratchFolder { folder in
+            let store = try makeStore(Fixtures.path("models/" + name), in: folder, ["--chunk-bytes", "4K"])
+            let plan = try StreamPlanBuilder.plan(for: try StoredModel(Store(path: store, in: RealFileSystem())))
+            let requests = RequestPlan(plan, targetBytes: 0)
+            let experts = plan.experts.map(\.chunks)
+            var cut = 0
+            for slots in 1...24 {
+                let work = WorkPlan(plan, requestOfChunk: requests.requestOfChunk, slots: slots, threads: 4) { _ in true
+                }
+                for stage in work.stages where !stage.parts.isEmpty {
+                    let isOfExpert = experts.contains { $0.overlaps(stage.chunks) }
+                    let held = Set(stage.chunks.map { requests.requestOfChunk[$0] }).count
+                    #expect(isOfExpert ? held <= Prefetcher.slotsForExperts(of: slots) : held < slots)
+                    cut += isOfExpert ? 1 : 0
+                }
+            }
+            #expect(cut > 0)
+        }
+    }
+
+    /// Matrices of experts are shown with the positions that are sent there.
+    @Test(arguments: ["mixtral", "qwen2-moe", "deepseek-v3-fp8"]) func expertsInputsAreShown(_ name: String) throws {
+        try Fixtures.withScratchFolder { folder in
+            let store = try makeStore(Fixtures.path("models/" + name), in: folder)
+            let model = try StoredModel(Store(path: store, in: RealFileSystem()))
+            let tokens = Self.prompts[0]
+            let window = EvaluationSequence(tokens: tokens, fed: tokens.count - 1, wanted: 10..<(tokens.count - 1))
+            var isa = LAMINA_ISA_PORTABLE
+            lamina_isa_choose(&isa)
+            let subject = StoreComparison.Subject(
+                model: model, options: SessionOptions(threads: 2, memoryBytes: 1 << 30))
+            let comparison = try StoreComparison(
+                subject, [subject], windows: [window], kernels: try #require(lamina_kernels_for(isa))
+            ) { 0 }
+            let rows = try comparison.matrixRows(of: [0])[0]
+            var counts: [String: Int] = [:]
+            let finished = try comparison.visitMatrixInputs(besides: 0, finishedLayer: { false }) {
+                input throws(LaminaError) in
+                counts[input.name, default: 0] += input.count
+                let shape = rows.shape(of: input.name)
+                #expect(shape?.columns == input.width, "\(input.name)")
+                var weights = [Float](repeating: .nan, count: (shape?.rows ?? 0) * input.width)
+                let result = weights.withUnsafeMutableBufferPointer { buffer in
+                    Result { () throws(LaminaError) in
+                        guard let start = buffer.baseAddress, let shape else { return }
+                        try rows.read(input.name, rows: 0..<shape.rows, into: start)
+                    }
+                }
+                try result.get()
+                let areFinite = weights.allSatisfy { $0.isFinite }
+                #expect(areFinite, "\(input.name)")
+            }
+            #expect(finished)
+            let experts = counts.filter { $0.key.contains("experts.0.") || $0.key.contains("experts.1.") }
+            let areFew = experts.values.allSatisfy { $0 <= window.wanted.count }
+            #expect(areFew && !experts.isEmpty)
+            let attention = counts.filter { $0.key.contains("o_proj") }
+            let areAll = attention.values.allSatisfy { $0 == window.wanted.count }
+            #expect(areAll && !attention.isEmpty)
+            let results = try #require(try comparison.run { false })
+            let divergences = results[1].scores.map(\.divergence)
+            #expect(divergences == [Double](repeating: 0, count: window.wanted.count))
+            #expect(results[1].layerErrors == [Double](repeating: 0, count: model.config.layerCount))
+        }
+    }
 }

@@ -33,23 +33,26 @@ struct WorkPlan: Sendable {
     /// Stages for `threads`. `slots` bounds the streamed requests a stage may hold at once; `isStreamed` says which
     /// chunks go through the ring.
     init(_ plan: StreamPlan, requestOfChunk: [Int], slots: Int, threads: Int, isStreamed: (Int) -> Bool) {
-        var ranges: [Range<Int>] = []
+        // One slot stays free for the stage after this one. While experts are computed, what is read ahead may have all
+        // slots but those that are kept for them.
+        let (most, mostOfExperts) = (slots - 1, Prefetcher.slotsForExperts(of: slots))
+        var ranges: [(tasks: Range<Int>, most: Int)] = []
         for step in plan.body {
             switch step {
-            case .multiply(let tasks): ranges.append(tasks)
-            case .experts(let mixture): for tasks in mixture.tasks { ranges += [tasks.gateUp, tasks.down] }
+            case .multiply(let tasks): ranges.append((tasks, most))
+            case .experts(let mixture):
+                for tasks in mixture.tasks { ranges += [(tasks.gateUp, mostOfExperts), (tasks.down, mostOfExperts)] }
             default: break
             }
         }
-        for tasks in ranges + [plan.headTasks] {
+        for (tasks, most) in ranges + [(plan.headTasks, most)] {
             let chunks = plan.chunks(of: tasks)
             let first = parts.count
             if threads > 1, tasks.count < WorkPlan.enoughChunks * threads,
                 tasks.allSatisfy({ plan.tasks[$0].chunks.count == 1 && plan.isCuttable($0) })
             {
                 let held = Set(chunks.filter(isStreamed).map { requestOfChunk[$0] })
-                // One slot stays free for the stage after this one.
-                if held.count < slots { cut(tasks, of: plan, threads: threads) }
+                if held.count <= most { cut(tasks, of: plan, threads: threads) }
             }
             stages.append(ProductStage(tasks: tasks, chunks: chunks, parts: first..<parts.count))
         }
