@@ -56,7 +56,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("uring", .when(platforms: [.linux]))]),
         .target(name: "CKernels", cSettings: cSettings),
         .target(name: "CReferenceText", exclude: ["reference_text.txt"], cSettings: cSettings),
-        .target(name: "CLineEditor", dependencies: ["CEditLine"], cSettings: cSettings),
+        .target(name: "CLineEditor", dependencies: ["CEditLine", "CSystem"], cSettings: cSettings),
         .target(name: "CHDF5", dependencies: ["CHDF5Library"], cSettings: cSettings),
         .target(
             name: "CTierFilters", dependencies: ["CKernels"], cSettings: cSettings,

@@ -6,12 +6,21 @@
 #include <errno.h>
 #include <histedit.h>
 #include <locale.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
+#include <wchar.h>
 
-enum { REMEMBERED_LINES = 1000 };
+#include "lamina_system.h"
+
+enum {
+    REMEMBERED_LINES = 1000,
+    // How long a signal that came just before the wait for a key, or to another thread, goes unnoticed.
+    WAIT_MILLISECONDS = 100,
+};
 
 struct lamina_line_editor {
     EditLine *edit;
@@ -29,6 +38,30 @@ static char *prompt_of(EditLine *edit) {
 static void use_utf8(void) {
     const char *name = setlocale(LC_CTYPE, "");
     if (name == NULL || (strstr(name, "UTF-8") == NULL && strstr(name, "utf8") == NULL)) setlocale(LC_CTYPE, "C.UTF-8");
+}
+
+// libedit's own waits in read(), which a signal that comes a moment earlier does not end. 1 for a key, 0 for the end, -1
+// with EINTR for a signal.
+static int read_key(EditLine *edit, wchar_t *key) {
+    (void)edit;
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    mbstate_t state = {0};
+    while (true) {
+        if (lamina_caught_signal() != 0) {
+            errno = EINTR;
+            return -1;
+        }
+        const int ready = poll(&input, 1, WAIT_MILLISECONDS);
+        if (ready == 0) continue;
+        if (ready < 0) return -1;
+        char byte = 0;
+        const ssize_t count = read(STDIN_FILENO, &byte, 1);
+        if (count <= 0) return (int)count;
+        const size_t used = mbrtowc(key, &byte, 1, &state);
+        if (used <= 1) return 1;
+        // (size_t)-2 is a character that goes on; bytes that are none are dropped.
+        if (used == (size_t)-1) state = (mbstate_t){0};
+    }
 }
 
 lamina_line_editor *lamina_line_editor_create(const char *prompt) {
@@ -51,6 +84,7 @@ lamina_line_editor *lamina_line_editor_create(const char *prompt) {
     el_set(editor->edit, EL_HIST, history, editor->history);
     // Signals are the program's.
     el_set(editor->edit, EL_SIGNAL, 0);
+    el_set(editor->edit, EL_GETCFN, read_key);
     // What the user has set for all programs.
     el_source(editor->edit, NULL);
     return editor;
@@ -66,6 +100,8 @@ void lamina_line_editor_destroy(lamina_line_editor *editor) {
 
 int lamina_line_editor_read(lamina_line_editor *editor, const char **line, size_t *length) {
     int count = 0;
+    // Before the prompt appears, or the terminal would show keys that come right behind it a second time.
+    el_set(editor->edit, EL_PREP_TERM, 1);
     errno = 0;
     *line = el_gets(editor->edit, &count);
     *length = 0;
