@@ -137,7 +137,8 @@ struct ConvertCommand: ToolCommand {
         var (plan, notes) = try planner.plan()
         let kernels = try chosenKernels()
         let known = restart ? [] : try PartialManifest.read(in: place, fileSystem)?.steps ?? []
-        try quantization.solveRates(of: &plan, known: known, threads: options.threads, kernels: kernels)
+        try quantization.setRates(of: &plan)
+        try StepSolver(threads: options.threads, kernels: kernels).solve(&plan, known: known)
         try destination.checkSeparation(from: source)
         if !quiet { for note in notes { Console.note("note: \(escapedForDisplay(note))\n") } }
         let conversion = Conversion(plan: plan, options: options, kernels: kernels, fileSystem: fileSystem)

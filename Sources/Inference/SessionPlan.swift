@@ -41,12 +41,13 @@ public struct SessionPlan {
     /// The same with the bytes in use given rather than asked of the system. They count once the stream plan is there,
     /// which takes tens of megabytes for the largest models.
     init(
-        _ model: StoredModel, workload: Workload, options: SessionOptions, kernels: KernelTable, used: () -> Int
+        _ model: StoredModel, variant: WeightVariant? = nil, workload: Workload, options: SessionOptions,
+        kernels: KernelTable, used: () -> Int
     ) throws(LaminaError) {
         try SessionPlan.check(model.config, workload, options)
         lamina_raise_file_limit()
         let stream = try StreamPlanBuilder.plan(
-            for: model, mode: options.readMode, compute: options.compute)
+            for: model, mode: options.readMode, compute: options.compute, variant: variant)
         try self.init(model, workload, options, kernels: kernels, stream: stream, used: used())
     }
 

@@ -36,28 +36,11 @@ public struct EvaluationTextOptions: ParsableArguments {
         return try EvaluationText(path: text)
     }
 
-    /// The windows of `text` for `model`. Throws `.usage` for a context that the model was not made for or a store
-    /// without a tokenizer, and as `TextWindows`.
+    /// The windows of `text` for `model`. Throws as `EvaluationText.windows`.
     public func windows(
         of text: EvaluationText, for model: StoredModel, stride: Int? = nil
     ) throws(LaminaError) -> TextWindows {
-        guard context <= model.config.maximumPositions else {
-            throw LaminaError(
-                .usage, "--ctx", "the model was not made for such a context",
-                expected: "at most \(model.config.maximumPositions) positions", found: "\(context)")
-        }
-        let tokenizer = try model.tokenizer()
-        // What looks like a special token in the text is text.
-        let tokens = try model.known(
-            tokenizer.beginning
-                + tokenizer.encode(text.withoutLastLineFeed, addSpecialTokens: false, specialsAsText: true))
-        do throws(LaminaError) {
-            return try TextWindows(
-                tokens: tokens, beginning: tokenizer.beginning, context: context, stride: stride,
-                most: windows ?? .max)
-        } catch {
-            throw error.kind == .malformed ? error.about(text.name) : error
-        }
+        try text.windows(for: model, context: context, stride: stride, most: windows ?? .max)
     }
 }
 
@@ -97,6 +80,29 @@ public struct EvaluationText: Sendable {
 
     /// What counts of it: editors end files with a line feed.
     var withoutLastLineFeed: String { text.utf8.last == 0x0A ? String(Substring(text.utf8.dropLast())) : text }
+
+    /// Its windows for `model`, at most so many. Throws `.usage` for a context that the model was not made for or a store
+    /// without a tokenizer, and as `TextWindows`.
+    public func windows(
+        for model: StoredModel, context: Int, stride: Int? = nil, most: Int
+    ) throws(LaminaError) -> TextWindows {
+        guard context <= model.config.maximumPositions else {
+            throw LaminaError(
+                .usage, "--ctx", "the model was not made for such a context",
+                expected: "at most \(model.config.maximumPositions) positions", found: "\(context)")
+        }
+        let tokenizer = try model.tokenizer()
+        // What looks like a special token in the text is text.
+        let tokens = try model.known(
+            tokenizer.beginning
+                + tokenizer.encode(withoutLastLineFeed, addSpecialTokens: false, specialsAsText: true))
+        do throws(LaminaError) {
+            return try TextWindows(
+                tokens: tokens, beginning: tokenizer.beginning, context: context, stride: stride, most: most)
+        } catch {
+            throw error.kind == .malformed ? error.about(name) : error
+        }
+    }
 
     /// What says which text it was, for reports.
     public var json: JSONValue {

@@ -3,6 +3,7 @@ import CSystem
 import CommandLineSupport
 import Inference
 import LayerStore
+import ModelCommandSupport
 import StoreCommands
 import StoreWriter
 import TensorCore
@@ -21,13 +22,17 @@ struct QuantizeCommand: ToolCommand {
 
             Matrices are quantized; norms, biases, routers, matrices of fewer than \
             \(QuantizationPolicy.leastElements) elements and those that are used head by head stay exact, and are taken \
-            over as they are. Embeddings and head get 8 bits unless --embeddings and --head say otherwise. The store's \
-            manifest says for every tensor how far it is from its source. A weight that is no number is refused by \
+            over as they are. Embeddings and head get 8 bits unless --embeddings and --head say otherwise. With \
+            --target-size they are ecq like the rest, and what quantizing each kind of matrix costs is measured first: a \
+            trial store is made beside OUTPUT, the model predicts a text with matrices taken from it, kind by kind, and the \
+            bits go where they save most. That takes ten to fifteen passes over the model; --rates equal leaves it out. \
+            The store's manifest says for every tensor how far it is from its source. A weight that is no number is refused by \
             name. A store that is lossy already is refused unless --allow-requantize is given.
 
             Examples:
               lamina-quantize llama.lamina llama-q8.lamina --scheme q8
               lamina-quantize llama.lamina llama-4.lamina --scheme ecq --bits 4.25 --dry-run
+              lamina-quantize llama.lamina llama-38.lamina --scheme ecq --target-size 38GiB --memory 8GiB
               lamina-quantize llama.lamina llama-mixed.lamina --scheme q4 --keep '*.down_proj.weight=q8'
 
             \(exitCodeHelp)
@@ -45,6 +50,20 @@ struct QuantizeCommand: ToolCommand {
     var scheme: SchemeName
 
     @OptionGroup var options: QuantizationOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "How --target-size divides bits: measured, by what each kind of matrix costs, or equal.", valueName: "how"))
+    var rates: RateChoice?
+
+    @Option(
+        help: ArgumentHelp(
+            "Text to measure rates with, UTF-8. Default: out of six novels by Jane Austen, which come with Lamina.",
+            valueName: "file"))
+    var text: String?
+
+    @Option(help: ArgumentHelp("Memory for measuring rates. Default: 1GiB.", valueName: "size"))
+    var memory: ByteSize?
 
     @Flag(help: "Quantize a store that is lossy already.")
     var allowRequantize = false
@@ -72,6 +91,10 @@ struct QuantizeCommand: ToolCommand {
 
     func validate() throws {
         try checkThreads(threads)
+        if rates != nil, options.targetSize == nil { throw ValidationError("--rates goes with --target-size") }
+        if text != nil || memory != nil, !measuresRates {
+            throw ValidationError("--text and --memory go with --target-size and measured rates")
+        }
         if let chunkBytes, !(1024...(16 << 20)).contains(chunkBytes.bytes) {
             throw ValidationError("--chunk-bytes must be between 1K and 16M")
         }
@@ -91,7 +114,12 @@ struct QuantizeCommand: ToolCommand {
         let source = try StoreSource(opened, kernels: kernels)
         var plan = try QuantizationPlanner(model, source, policy: policy, chunkBytes: chunkBytes?.bytes).plan()
         let known = restart ? [] : try PartialManifest.read(in: place, fileSystem)?.steps ?? []
-        try options.solveRates(of: &plan, known: known, threads: threadCount, kernels: kernels)
+        try options.setRates(of: &plan)
+        if measuresRates, known.isEmpty, !dryRun {
+            try destination.checkAbsence(at: place)
+            plan.allocate(try measuredRates(model, source, plan, kernels, destination))
+        }
+        try StepSolver(threads: threadCount, kernels: kernels).solve(&plan, known: known)
         var runOptions = Conversion.Options(threads: threadCount)
         runOptions.restarts = restart
         let conversion = Conversion(plan: plan, options: runOptions, kernels: kernels, fileSystem: fileSystem)
@@ -109,6 +137,24 @@ struct QuantizeCommand: ToolCommand {
         try finish(manifest, plan)
     }
 
+    private var measuresRates: Bool { options.targetSize != nil && rates != .equal }
+
+    /// Not for --dry-run: sizes are the same with equal rates.
+    private func measuredRates(
+        _ model: StoredModel, _ source: StoreSource, _ plan: ConversionPlan, _ kernels: KernelTable,
+        _ destination: Destination
+    ) throws(LaminaError) -> RateAllocation {
+        let text = if let text { try EvaluationText(path: text) } else { EvaluationText.builtIn }
+        let measurement = SensitivityMeasurement(
+            model: model, source: source, text: text,
+            options: SessionOptions(
+                threads: threadCount, memoryBytes: memory?.bytes ?? QuantizeCommand.standardMemory, compute: .f32),
+            kernels: kernels, isQuiet: quiet)
+        return try measurement.run(plan, at: destination.trialPath)
+    }
+
+    private static let standardMemory = 1 << 30
+
     private var threadCount: Int { threads ?? min(1024, Int(lamina_processor_count())) }
 
     private func checkPrecision(_ opened: Store) throws(LaminaError) {
@@ -123,4 +169,12 @@ struct QuantizeCommand: ToolCommand {
         let summary = ConversionSummary(store: output, manifest: manifest, plan: plan)
         if json { try Console.out(summary.json.text() + "\n") } else if !quiet { Console.note(summary.text + "\n") }
     }
+}
+
+/// How the size of a store is divided between matrices.
+enum RateChoice: String, ExpressibleByArgument, CaseIterable {
+    /// By what quantizing each kind of them costs.
+    case measured
+    /// So that all have the same relative error.
+    case equal
 }

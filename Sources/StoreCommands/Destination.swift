@@ -72,6 +72,20 @@ package struct Destination {
 
     // MARK: Stores
 
+    /// Where a store is made that is gone again before the destination's own.
+    package var trialPath: String { "\(parent)/.\(name).trial" }
+
+    /// Throws `.cannotCreate` if there is a store at `place`: before long work that would be in vain.
+    package func checkAbsence(at place: String) throws(LaminaError) {
+        if try fileSystem.exists(place + "/" + Manifest.fileName) { throw storeExists(place) }
+    }
+
+    private func storeExists(_ place: String) -> LaminaError {
+        LaminaError(
+            .cannotCreate, place, "there is a layer store already",
+            hint: "choose another name, remove it first, or replace it with --overwrite")
+    }
+
     /// Where a store is made: where it is to be, or, with `overwrite`, beside the one that is replaced. Throws `.io`.
     package func workPlace(overwrite: Bool) throws(LaminaError) -> String {
         // The name of the place beside a store can be too long where the store's own is not.
@@ -111,8 +125,6 @@ package struct Destination {
             try replacement.removeOld()
             return made.manifest
         }
-        throw LaminaError(
-            .cannotCreate, place, "there is a layer store already",
-            hint: "choose another name, remove it first, or replace it with --overwrite")
+        throw storeExists(place)
     }
 }

@@ -91,7 +91,7 @@ package struct QuantizationOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Scheme of the embedding matrix, or exact. Default: q8, or the scheme itself if it has 8 bits.",
+            "Scheme of the embedding matrix, or exact. Default: q8, or the scheme itself if it has 8 bits or a --target-size to fit.",
             valueName: "scheme"))
     package var embeddings: SchemeName?
 
@@ -144,35 +144,33 @@ package struct QuantizationOptions: ParsableArguments {
                 expected: SchemeName.all.dropFirst().joined(separator: ", "))
         }
         let rules = keep.compactMap(QuantizationOptions.parse)
-        // Half of a percent of the weights of large models, and what is read at every token of small ones: 8 bits.
-        let ends = QuantizationOptions.eightBits.contains { $0.identifier == layers.scheme.identifier }
-        let standard = ends ? layers : QuantizationTarget(BlockInt8())
+        // Half of a percent of the weights of large models, and what is read at every token of small ones: 8 bits. Where the
+        // size of the store decides, a quarter of a small model's weights would take more than their part of it.
+        let isAlike =
+            (targetSize != nil && layers.scheme.hasFreeStep)
+            || QuantizationOptions.eightBits.contains { $0.identifier == layers.scheme.identifier }
+        let standard = isAlike ? layers : QuantizationTarget(BlockInt8())
         return QuantizationPolicy(
             layers: layers, embeddings: embeddings.map(target) ?? standard, head: head.map(target) ?? standard,
             rules: rules.map { QuantizationPolicy.Rule(pattern: $0.pattern, target: target($0.scheme)) })
     }
 
-    /// Finds the steps of all tensors of `plan` that have a free rate; `known` are those of an interrupted run. Throws
-    /// `.usage` for a size that cannot be, and what reading the source throws.
-    package func solveRates(
-        of plan: inout ConversionPlan, known: [SolvedStep], threads: Int, kernels: KernelTable
-    ) throws(LaminaError) {
-        if let targetSize {
-            let rate = WantedRate.storeBytes(targetSize.bytes(plan))
-            var count = 0
-            for shard in plan.shards.indices {
-                for tensor in plan.shards[shard].tensors.indices
-                where plan.shards[shard].tensors[tensor].needsRate {
-                    plan.shards[shard].tensors[tensor].quantization.rate = rate
-                    count += 1
-                }
-            }
-            guard count > 0 else {
-                throw LaminaError(
-                    .usage, "--target-size", "no matrix has a free rate", expected: "the scheme ecq without @")
+    /// Says of the tensors of `plan` that are to fit into the size of the store that they are. Throws `.usage` if none is.
+    package func setRates(of plan: inout ConversionPlan) throws(LaminaError) {
+        guard let targetSize else { return }
+        let rate = WantedRate.storeBytes(targetSize.bytes(plan))
+        var count = 0
+        for shard in plan.shards.indices {
+            for tensor in plan.shards[shard].tensors.indices
+            where plan.shards[shard].tensors[tensor].needsRate {
+                plan.shards[shard].tensors[tensor].quantization.rate = rate
+                count += 1
             }
         }
-        try StepSolver(threads: threads, kernels: kernels).solve(&plan, known: known)
+        guard count > 0 else {
+            throw LaminaError(
+                .usage, "--target-size", "no matrix has a free rate", expected: "the scheme ecq without @")
+        }
     }
 
     private static let standardBits = 4.25

@@ -20,6 +20,8 @@ public struct ConversionForecast: Sendable {
 
     /// Blocks that stand for all blocks of their codec and dtype.
     fileprivate static let sampleCount = 48
+    /// Of all codecs and dtypes together: a plan with measured rates has dozens of kinds.
+    fileprivate static let mostSamples = 480
     /// SHA-256 with the processor's own instructions, in bytes per second; the source's bytes and the store's go through.
     private static let hashRate = 1.5e9
 
@@ -111,7 +113,8 @@ private struct Samples {
         }
         var clock = SampleClock()
         for (kind, jobs) in kinds {
-            let ratio = try Samples.ratio(jobs, kernels: kernels, &clock)
+            let count = min(ConversionForecast.sampleCount, max(4, ConversionForecast.mostSamples / kinds.count))
+            let ratio = try Samples.ratio(jobs, count: count, kernels: kernels, &clock)
             // What is never coded is known exactly.
             if jobs[0].scheme?.coding != .raw { ratios[kind] = ratio }
         }
@@ -119,14 +122,14 @@ private struct Samples {
         readRate = clock.reading == 0 ? 0 : Double(clock.bytes) / clock.reading
     }
 
-    /// Stored bytes per source byte, over samples spread evenly over all blocks of `jobs`.
+    /// Stored bytes per source byte, over so many samples spread evenly over all blocks of `jobs`.
     private static func ratio(
-        _ jobs: [TensorJob], kernels: KernelTable, _ clock: inout SampleClock
+        _ jobs: [TensorJob], count most: Int, kernels: KernelTable, _ clock: inout SampleClock
     ) throws(LaminaError) -> Double {
         let buffers = try BlockBuffers(jobs: jobs)
         let encoder = try BlockEncoder(jobs: jobs, kernels: kernels)
         let total = jobs.reduce(0) { $0 + $1.blockCount }
-        let count = min(total, ConversionForecast.sampleCount)
+        let count = min(total, most)
         var (source, stored) = (0, 0)
         for sample in 0..<count {
             var block = (2 * sample + 1) * total / (2 * count)

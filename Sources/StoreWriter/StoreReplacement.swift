@@ -1,13 +1,9 @@
-import Glibc
 import LayerStore
 import TensorCore
 
 /// Puts a new store where an old one is: the new one is made beside it, both swap places at once, and only then does
 /// the old one go. Readers that have it open keep it.
 public struct StoreReplacement {
-    /// The manifest of a store that is being removed.
-    private static let listName = "manifest.removed.json"
-
     private let path: String
     private let fileSystem: any FileSystem
     /// Where the new store is made, and where the old one is after the swap.
@@ -44,37 +40,13 @@ public struct StoreReplacement {
         try fileSystem.syncDirectory(parts.dropLast().joined(separator: "/"))
     }
 
-    /// Removes the old store, its manifest first so that half of it is none: under another name it lists what is still to
-    /// be removed. Files that are not part of it stay, and the folder with them. Throws `.io`, `.damaged`.
-    public func removeOld() throws(LaminaError) {
-        if try fileSystem.exists(workPath + "/" + Manifest.fileName) {
-            try fileSystem.moveFile(workPath + "/" + Manifest.fileName, to: workPath + "/" + Self.listName)
-            try fileSystem.syncDirectory(workPath)
-        }
-        try finishRemoval()
-    }
+    /// Removes the old store. Throws as `StoreRemoval`.
+    public func removeOld() throws(LaminaError) { try removal.remove() }
 
     /// Goes on with a removal that was interrupted, if one was. Throws as `removeOld`.
-    public func finishRemoval() throws(LaminaError) {
-        let list = workPath + "/" + Self.listName
-        guard try fileSystem.exists(list) else { return }
-        let old = try Manifest(try fileSystem.readWhole(list, limit: Manifest.maximumBytes), file: list)
-        let own = [OriginalsRecord.fileName, PartialManifest.fileName, WriterLock.fileName]
-        for path in old.shards.map(\.path) + old.sideFiles.map(\.path) + own {
-            try fileSystem.removeFile(workPath + "/" + path)
-        }
-        for folder in ["/side/source", "/side", "/layers"] { try removeFolder(workPath + folder) }
-        try fileSystem.syncDirectory(workPath)
-        try fileSystem.removeFile(list)
-        try removeFolder(workPath)
-    }
+    public func finishRemoval() throws(LaminaError) { try removal.finish() }
 
-    private func removeFolder(_ path: String) throws(LaminaError) {
-        let status = fileSystem.removeDirectory(path)
-        guard status >= 0 || status == -ENOENT else {
-            throw LaminaError(
-                .io, path, "cannot remove the old store's folder: \(SystemError(code: -status).text)",
-                hint: "the new store is in place; look at what else is in there")
-        }
+    private var removal: StoreRemoval {
+        StoreRemoval(of: workPath, in: fileSystem, hint: "the new store is in place; look at what else is in there")
     }
 }

@@ -190,8 +190,66 @@ import Testing
             let size =
                 manifest.shards.reduce(0.0) { $0 + Double($1.size) }
                 + manifest.sideFiles.reduce(0.0) { $0 + Double($1.size) }
-            // What lies around the chunks is estimated, and is a few percent of a store this small.
-            #expect(abs(size / 8e6 - 1) < 0.05, "\(size)")
+            // What lies around the chunks is estimated.
+            #expect(abs(size / 8e6 - 1) < 0.01, "\(size)")
+        }
+    }
+
+    /// Rates by what matrices cost: the size asked for, several steps, nothing left of the trial, and after an
+    /// interruption the same bytes without measuring again.
+    @Test func measuredRatesFollowCosts() throws {
+        try withTextStore { full, folder in
+            let size = ["--scheme", "ecq", "--target-size", "5bpw"]
+            let (first, second, even) = (folder + "/first", folder + "/second", folder + "/even")
+            // A trial store that another run left behind is no obstacle.
+            try #require(try quantize([full, folder + "/.second.trial", "--scheme", "q8"]).status == 0)
+            for (store, options) in [(first, ["--threads", "1"]), (second, ["--threads", "3", "--memory", "2GiB"])] {
+                let made = try quantize([full, store] + size + options)
+                try #require(made.status == 0, "\(made.standardError)")
+            }
+            try #require(try quantize([full, even, "--rates", "equal"] + size).status == 0)
+            let difference = try Tool.run(
+                executable: "/usr/bin/diff", ["-r", "-x", "originals.json", first, second])
+            #expect(difference.status == 0, "\(difference.standardOutput)")
+            let left = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".trial") }
+            #expect(left.isEmpty)
+            func steps(_ store: String) throws -> Set<Double> {
+                Set(try manifest(store).shards.flatMap(\.tensors).compactMap { $0.quantization?.step })
+            }
+            #expect(try steps(first).count > 2)
+            #expect(try steps(even).count == 1)
+            let bits = try [first, even].map { store in
+                let manifest = try manifest(store)
+                let weights = manifest.shards.flatMap(\.tensors).reduce(0) { $0 + $1.shape.elementCount }
+                return 8 * manifest.shards.reduce(0.0) { $0 + Double($1.size) } / Double(weights)
+            }
+            for found in bits { #expect(abs(found / 5 - 1) < 0.02, "\(bits)") }
+            // What is there is found before anything is measured.
+            let again = try quantize([full, first] + size)
+            #expect(again.status == 73 && again.standardError.contains("there is a layer store already"))
+        }
+    }
+
+    @Test(arguments: [
+        (["--rates", "equal"], "--rates goes with --target-size"), (["--memory", "1GiB"], "go with --target-size"),
+        (["--target-size", "5bpw", "--rates", "equal", "--text", "x"], "measured rates"),
+        (["--target-size", "5bpw", "--rates", "some"], "rates"),
+    ])
+    func optionsOfMeasuringGoWithIt(_ options: [String], _ text: String) throws {
+        let result = try quantize(["full", "small", "--scheme", "ecq"] + options)
+        #expect(result.status == 64)
+        #expect(result.standardError.contains(text), "\(result.standardError)")
+    }
+
+    /// Nothing is left of a trial that failed.
+    @Test func failedMeasuringLeavesNothing() throws {
+        try Fixtures.withScratchFolder { folder in
+            let full = try makeStore(try makeSource(in: folder), in: folder)
+            let result = try quantize([full, folder + "/small", "--scheme", "ecq", "--target-size", "6bpw"])
+            #expect(result.status == 64)
+            #expect(result.standardError.contains("no tokenizer"), "\(result.standardError)")
+            let names = try FileManager.default.contentsOfDirectory(atPath: folder)
+            #expect(names.sorted() == ["source", (full as NSString).lastPathComponent].sorted())
         }
     }
 }

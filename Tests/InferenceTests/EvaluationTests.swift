@@ -133,6 +133,37 @@ import Testing
         return try StoreComparison(subjects[0], Array(subjects.dropFirst()), windows: windows, kernels: kernels()) { 0 }
     }
 
+    /// Matrices from another store are those of the other store: all of them, some, or none.
+    @Test(arguments: [false, true])
+    func variantsHaveTheMatricesOfTheOtherStore(_ isTied: Bool) throws {
+        try TinyStore.with(isTied: isTied) { first in
+            try TinyStore.with(chunkBytes: 1 << 16, dtype: .float16, isTied: isTied) { second in
+                let (full, other) = (try model(first), try model(second))
+                let names = Set(full.definition.tensors.map(\.name))
+                let layers = full.config.layerCount
+                let inLayers = Set(full.definition.tensors.filter { $0.place == .layer }.map(\.name))
+                let variants = [
+                    WeightVariant(model: other, names: names, layers: 0..<layers),
+                    WeightVariant(model: other, names: [], layers: 0..<layers),
+                    WeightVariant(model: other, names: inLayers, layers: 0..<1),
+                    WeightVariant(model: other, names: inLayers, layers: 1..<layers),
+                ]
+                let options = SessionOptions(threads: 2)
+                let windows = (0..<2).map { Self.sequence(40, wanted: 20..<39, seed: UInt64($0)) }
+                let comparison = try StoreComparison(
+                    StoreComparison.Subject(model: full, options: options),
+                    [StoreComparison.Subject(model: other, options: options)]
+                        + variants.map { StoreComparison.Subject(model: full, variant: $0, options: options) },
+                    windows: windows, kernels: kernels()
+                ) { 0 }
+                let scores = try #require(try comparison.run { false }).map(\.scores)
+                #expect(scores[2] == scores[1] && scores[3] == scores[0])
+                #expect(scores[4] != scores[0] && scores[5] != scores[0] && scores[4] != scores[5])
+                #expect(scores[4] != scores[1] && scores[5] != scores[1])
+            }
+        }
+    }
+
     @Test func comparisonDoesNotDependOnMemoryOrThreads() throws {
         try TinyStore.with { first in
             try TinyStore.with(chunkBytes: 1 << 16, dtype: .float16) { second in

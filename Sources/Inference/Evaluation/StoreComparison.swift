@@ -37,10 +37,13 @@ public final class StoreComparison {
     /// A store as it is to be computed with.
     public struct Subject {
         public var model: StoredModel
+        /// Where some of its matrices are taken from instead.
+        public var variant: WeightVariant?
         public var options: SessionOptions
 
-        public init(model: StoredModel, options: SessionOptions) {
+        public init(model: StoredModel, variant: WeightVariant? = nil, options: SessionOptions) {
             self.model = model
+            self.variant = variant
             self.options = options
         }
     }
@@ -71,8 +74,8 @@ public final class StoreComparison {
         for subject in [reference] + others {
             plans.append(
                 try SessionPlan(
-                    subject.model, workload: .evaluate(Array(windows.prefix(1))), options: subject.options,
-                    kernels: kernels, used: inUse))
+                    subject.model, variant: subject.variant, workload: .evaluate(Array(windows.prefix(1))),
+                    options: subject.options, kernels: kernels, used: inUse))
         }
         self.plans = plans
         self.windows = windows

@@ -5,9 +5,13 @@ import TensorCore
 struct StreamPlanBuilder {
     let model: StoredModel
     let compute: ComputeMode
+    /// Where some of the matrices are taken from instead.
+    let variant: WeightVariant?
     private let mode: ReadMode?
     var plan = StreamPlan()
     var fileOfLayer: [String: Int] = [:]
+    /// The same for the variant's shards.
+    var variantFileOfLayer: [String: Int] = [:]
     /// Where each tensor of the table is.
     let places: [String: TensorRule.Place]
     /// The tensors of each file by name.
@@ -25,15 +29,16 @@ struct StreamPlanBuilder {
     /// The plan for `model`. Opens every shard, for reads of this mode or the best that works, and reads its header.
     /// Throws what those throw, and `.unexpected` for an architecture whose operations do not fit together.
     static func plan(
-        for model: StoredModel, mode: ReadMode? = nil, compute: ComputeMode = .int8
+        for model: StoredModel, mode: ReadMode? = nil, compute: ComputeMode = .int8, variant: WeightVariant? = nil
     ) throws(LaminaError) -> StreamPlan {
-        var builder = StreamPlanBuilder(model, mode, compute)
+        var builder = StreamPlanBuilder(model, mode, compute, variant)
         try builder.compile()
         return builder.plan
     }
 
-    private init(_ model: StoredModel, _ mode: ReadMode?, _ compute: ComputeMode) {
+    private init(_ model: StoredModel, _ mode: ReadMode?, _ compute: ComputeMode, _ variant: WeightVariant?) {
         self.model = model
+        self.variant = variant
         self.mode = mode
         self.compute = compute
         var places: [String: TensorRule.Place] = [:]
@@ -44,7 +49,8 @@ struct StreamPlanBuilder {
     private mutating func compile() throws(LaminaError) {
         let network = model.definition.network
         plan.float8Blocks = model.definition.float8Blocks
-        try openFiles()
+        fileOfLayer = try openFiles(of: model)
+        if let variant { variantFileOfLayer = try openFiles(of: variant.model) }
         plan.embedding = try matrix(network.embedding, layer: 0)
         _ = try bind(.residual, width: plan.matrices[plan.embedding].columns)
         for operation in network.start { try append(operation, layer: 0) }
@@ -73,18 +79,21 @@ struct StreamPlanBuilder {
         LaminaError(.unexpected, model.architecture.name, problem)
     }
 
-    private mutating func openFiles() throws(LaminaError) {
+    /// The places of a store's files in the plan, by layer.
+    private mutating func openFiles(of model: StoredModel) throws(LaminaError) -> [String: Int] {
+        var places: [String: Int] = [:]
         for (layer, rules) in model.expectedTensors where !rules.isEmpty {
             guard let shard = model.store.manifest.shards.first(where: { $0.layer.utf8.elementsEqual(layer.utf8) })
             else {
                 throw LaminaError(.malformed, model.store.path, "the store lacks this layer", layer: layer)
             }
-            fileOfLayer[layer] = plan.files.count
+            places[layer] = plan.files.count
             let file = try ShardFile(model.store, shard, mode: mode)
             plan.files.append(file)
             // Names are ASCII where the table has them, so that equal strings are equal bytes.
             tensors.append(Dictionary(file.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first }))
         }
+        return places
     }
 
     // MARK: Operations

@@ -6,8 +6,9 @@ extension StreamPlanBuilder {
     private func location(
         _ name: String, in rule: String? = nil, layer: Int
     ) throws(LaminaError) -> (file: Int, tensor: TensorRecord) {
-        guard let place = places[rule ?? name], let file = fileOfLayer[StoredModel.layerName(place, layer: layer)]
-        else {
+        guard let place = places[rule ?? name] else { throw inconsistent("\(name) is not in the tensor table") }
+        let files = variant?.has(rule ?? name, place, layer: layer) == true ? variantFileOfLayer : fileOfLayer
+        guard let file = files[StoredModel.layerName(place, layer: layer)] else {
             throw inconsistent("\(name) is not in the tensor table")
         }
         guard let tensor = tensors[file][name] else {

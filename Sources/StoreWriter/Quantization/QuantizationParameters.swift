@@ -19,6 +19,8 @@ public struct QuantizationParameters: Sendable, Equatable {
     public var rate: WantedRate?
     /// Step over the root mean square of a row, for `ecq`; `StepSolver` finds it for the rate wanted.
     public var step: Double?
+    /// This tensor's step over that of others with the same rate: where its errors cost less it may be coarser.
+    public var stepFactor = 1.0
     /// Relative error that the source itself has, where it was quantized before.
     public var sourceError: Double
 
@@ -26,6 +28,16 @@ public struct QuantizationParameters: Sendable, Equatable {
         self.rate = rate
         self.step = step
         self.sourceError = sourceError
+    }
+
+    /// Steps of about 6.5 and 2.5 bits a weight: no tensor gets more or less because of its factor.
+    private static let factoredSteps = (least: 0.048, largest: 0.77)
+
+    /// The tensor's own step where those with factor 1 have `step`.
+    func ownStep(_ step: Double) -> Double {
+        guard stepFactor != 1 else { return step }
+        let (least, largest) = QuantizationParameters.factoredSteps
+        return StepSolver.rounded(min(max(step * stepFactor, min(step, least)), max(step, largest)))
     }
 }
 

@@ -6,11 +6,14 @@ public struct SolvedStep: Sendable, Equatable {
     public var codec: String
     public var rate: WantedRate
     public var step: Double
+    /// `QuantizationParameters.stepFactor` of the tensors, in the order of the plan; empty where all are 1.
+    public var factors: [Double]
 
-    public init(codec: String, rate: WantedRate, step: Double) {
+    public init(codec: String, rate: WantedRate, step: Double, factors: [Double] = []) {
         self.codec = codec
         self.rate = rate
         self.step = step
+        self.factors = factors
     }
 
     /// An entry of a partial manifest. Throws `.damaged`.
@@ -20,6 +23,13 @@ public struct SolvedStep: Sendable, Equatable {
             throw LaminaError(.damaged, reader.file, "a rate without its step")
         }
         self.step = step
+        factors = []
+        for entry in object["factors"]?.array ?? [] {
+            guard let units = entry.integer, (1...(1 << 16)).contains(units) else {
+                throw LaminaError(.damaged, reader.file, "a factor out of range", found: entry.summary)
+            }
+            factors.append(Double(units) * RateAllocation.resolution)
+        }
         if let bits = object["bits"]?.double {
             rate = .bits(bits)
         } else if let bytes = object["store_bytes"]?.unsignedInteger {
@@ -30,11 +40,17 @@ public struct SolvedStep: Sendable, Equatable {
     }
 
     var json: JSONValue {
+        var members: [(key: String, value: JSONValue)] = [("codec", .string(codec))]
         switch rate {
-        case .bits(let bits): ["codec": .string(codec), "bits": JSONValue(bits), "step": JSONValue(step)]
-        case .storeBytes(let bytes):
-            ["codec": .string(codec), "store_bytes": JSONValue(bytes), "step": JSONValue(step)]
+        case .bits(let bits): members.append(("bits", JSONValue(bits)))
+        case .storeBytes(let bytes): members.append(("store_bytes", JSONValue(bytes)))
         }
+        members.append(("step", JSONValue(step)))
+        if !factors.isEmpty {
+            members.append(
+                ("factors", .array(factors.map { JSONValue(Int(($0 / RateAllocation.resolution).rounded())) })))
+        }
+        return .object(JSONObject(members))
     }
 }
 
@@ -62,16 +78,27 @@ public struct StepSolver {
     }
 
     /// Sets the step of every tensor of `plan` whose parameters say at what rate it is to be stored: one step for all with
-    /// the same codec and rate, that of `known` if it is there. One step relative to the rows is one relative error: what a
-    /// given size is best spent on where the tensors' errors weigh the same. The steps depend on samples only, not on
-    /// threads or machine. Throws `.usage` for a size that cannot be, and what reading and encoding samples throws.
+    /// the same codec and rate, that of `known` if it is there, times their factors. One step relative to the rows is one
+    /// relative error: what a given size is best spent on where the tensors' errors weigh the same. The steps depend on
+    /// samples only, not on threads or machine. Throws `.usage` for a size that cannot be, and what reading and encoding samples throws.
     public func solve(_ plan: inout ConversionPlan, known: [SolvedStep] = []) throws(LaminaError) {
         plan.steps = []
         for (group, places) in StepSolver.groups(plan.shards) {
-            let earlier = known.first { $0.codec == group.codec && $0.rate == group.rate }?.step
-            let step = if let earlier { earlier } else { try self.step(for: group.rate, places, plan) }
-            for place in places { plan.shards[place.shard].tensors[place.tensor].quantization.step = step }
-            plan.steps.append(SolvedStep(codec: group.codec, rate: group.rate, step: step))
+            let earlier = known.first { $0.codec == group.codec && $0.rate == group.rate }
+            if let factors = earlier?.factors, factors.count == places.count {
+                for (place, factor) in zip(places, factors) {
+                    plan.shards[place.shard].tensors[place.tensor].quantization.stepFactor = factor
+                }
+            }
+            let step = if let earlier { earlier.step } else { try self.step(for: group.rate, places, plan) }
+            var solved = SolvedStep(codec: group.codec, rate: group.rate, step: step)
+            for place in places {
+                let parameters = plan.shards[place.shard].tensors[place.tensor].quantization
+                plan.shards[place.shard].tensors[place.tensor].quantization.step = parameters.ownStep(step)
+                solved.factors.append(parameters.stepFactor)
+            }
+            if solved.factors.allSatisfy({ $0 == 1 }) { solved.factors = [] }
+            plan.steps.append(solved)
         }
     }
 
@@ -169,72 +196,7 @@ public struct StepSolver {
     }
 
     /// Steps are multiples of 2^-16: short to write, and finer than any rate needs.
-    private static func rounded(_ step: Double) -> Double { max(1, (step * 65_536).rounded()) / 65_536 }
-}
-
-/// Source bytes of some blocks of tensors that are coded alike, kept to be coded with one step after another.
-final class CodingSamples {
-    private let blocks: [Block]
-    private let encoders: [BlockEncoder]
-    private let pool: WorkerPool
-    private let weightCount: Int
-    /// Chunks begin at pages: count what they take in the file.
-    private let countsPages: Bool
-
-    /// Reads `count` blocks, spread over all blocks of `jobs` without a period that theirs could meet. Throws what reading
-    /// throws, `.limit`.
-    init(
-        of jobs: [TensorJob], count: Int, countsPages: Bool, threads: Int, kernels: KernelTable
-    ) throws(LaminaError) {
-        self.countsPages = countsPages
-        pool = try WorkerPool(threads: threads)
-        var encoders: [BlockEncoder] = []
-        for _ in 0..<threads { encoders.append(try BlockEncoder(jobs: jobs, kernels: kernels)) }
-        self.encoders = encoders
-        let total = jobs.reduce(0) { $0 + $1.blockCount }
-        var blocks: [Block] = []
-        for place in CodingSamples.places(count, of: total) {
-            var index = place
-            guard
-                let job = jobs.first(where: { job in
-                    if index < job.blockCount { return true }
-                    index -= job.blockCount
-                    return false
-                })
-            else { continue }
-            let block = Block(
-                of: BlockSequence(jobs: [job]), job: 0, index: index, in: try BlockBuffers(jobs: [job]))
-            try block.read()
-            blocks.append(block)
-        }
-        self.blocks = blocks
-        weightCount = blocks.reduce(0) { $0 + $1.sourceBytes.count / $1.job.dtype.size }
-    }
-
-    /// Different numbers below `total`, spread by the golden ratio.
-    private static func places(_ count: Int, of total: Int) -> [Int] {
-        guard total > count else { return Array(0..<total) }
-        var places: Set<Int> = []
-        var fraction = 0.5
-        while places.count < count {
-            places.insert(min(total - 1, Int(fraction * Double(total))))
-            fraction += 0.618_033_988_749_895
-            fraction -= fraction.rounded(.down)
-        }
-        return places.sorted()
-    }
-
-    /// Stored bits per weight with a step. Throws what encoding throws.
-    func bits(step: Double) throws(LaminaError) -> Double {
-        let (blocks, encoders) = (blocks, encoders)
-        try pool.run(blocks.count) { (index, worker) throws(LaminaError) in
-            try blocks[index].encode(with: encoders[worker], step: step)
-        }
-        let bytes = blocks.reduce(0) { sum, block in
-            block.planes.reduce(sum) { $0 + (countsPages ? $1.fileBytes : $1.range.count) }
-        }
-        return 8 * Double(bytes) / Double(max(1, weightCount))
-    }
+    static func rounded(_ step: Double) -> Double { max(1, (step * 65_536).rounded()) / 65_536 }
 }
 
 extension WantedRate {
