@@ -198,7 +198,11 @@ import Testing
     /// Rates by what matrices cost: the size asked for, several steps, nothing left of the trial, and after an
     /// interruption the same bytes without measuring again.
     @Test func measuredRatesFollowCosts() throws {
-        try withTextStore { full, folder in
+        try Fixtures.withScratchFolder { folder in
+            let full = try makeTextStore(in: folder) { sizes in
+                (sizes.hidden, sizes.intermediate, sizes.layers) = (132, 256, 8)
+                (sizes.heads, sizes.keyValueHeads, sizes.headDimension) = (4, 4, 33)
+            }
             let size = ["--scheme", "ecq", "--target-size", "5bpw"]
             let (first, second, even) = (folder + "/first", folder + "/second", folder + "/even")
             // A trial store that another run left behind is no obstacle.

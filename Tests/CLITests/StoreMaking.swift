@@ -58,13 +58,15 @@ func withTextStore(_ body: (_ store: String, _ folder: String) throws -> Void) t
     try Fixtures.withScratchFolder { folder in try body(try makeTextStore(in: folder), folder) }
 }
 
-/// The same in `folder`, its weights drawn from `seed`, or with another tokenizer or vocabulary.
+/// The same in `folder`, its weights drawn from `seed`, or with another tokenizer, vocabulary or other sizes.
 func makeTextStore(
-    in folder: String, seed: UInt64 = 7, tokenizer: String = "smollm2", vocabulary: Int = textStoreVocabulary
+    in folder: String, seed: UInt64 = 7, tokenizer: String = "smollm2", vocabulary: Int = textStoreVocabulary,
+    change: (inout SyntheticCheckpoint.LlamaSizes) -> Void = { _ in }
 ) throws -> String {
     var sizes = SyntheticCheckpoint.LlamaSizes()
     (sizes.hidden, sizes.intermediate, sizes.headDimension) = (12, 40, 4)
     (sizes.vocabulary, sizes.isTied) = (vocabulary, true)
+    change(&sizes)
     // The first one's source is `source`.
     let others = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasPrefix("source") }
     let source = folder + "/source" + (others.isEmpty ? "" : "\(others.count)")

@@ -137,7 +137,7 @@ import Testing
     @Test(arguments: [false, true])
     func variantsHaveTheMatricesOfTheOtherStore(_ isTied: Bool) throws {
         try TinyStore.with(isTied: isTied) { first in
-            try TinyStore.with(chunkBytes: 1 << 16, dtype: .float16, isTied: isTied) { second in
+            try TinyStore.with(chunkBytes: 1 << 16, isTied: isTied, dtype: .float16) { second in
                 let (full, other) = (try model(first), try model(second))
                 let names = Set(full.definition.tensors.map(\.name))
                 let layers = full.config.layerCount
