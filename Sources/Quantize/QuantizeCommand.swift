@@ -144,6 +144,9 @@ struct QuantizeCommand: ToolCommand {
         _ model: StoredModel, _ source: StoreSource, _ plan: ConversionPlan, _ kernels: KernelTable,
         _ destination: Destination
     ) throws(LaminaError) -> RateAllocation {
+        // A size that cannot be is refused before anything is measured.
+        var even = plan
+        try StepSolver(threads: threadCount, kernels: kernels).solve(&even)
         let text = if let text { try EvaluationText(path: text) } else { EvaluationText.builtIn }
         let measurement = SensitivityMeasurement(
             model: model, source: source, text: text,

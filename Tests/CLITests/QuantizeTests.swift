@@ -200,8 +200,8 @@ import Testing
     @Test func measuredRatesFollowCosts() throws {
         try Fixtures.withScratchFolder { folder in
             let full = try makeTextStore(in: folder) { sizes in
-                (sizes.hidden, sizes.intermediate, sizes.layers) = (132, 256, 8)
-                (sizes.heads, sizes.keyValueHeads, sizes.headDimension) = (4, 4, 33)
+                (sizes.hidden, sizes.intermediate, sizes.layers) = (136, 256, 8)
+                (sizes.heads, sizes.keyValueHeads, sizes.headDimension) = (4, 4, 34)
             }
             let size = ["--scheme", "ecq", "--target-size", "5bpw"]
             let (first, second, even) = (folder + "/first", folder + "/second", folder + "/even")
