@@ -185,7 +185,8 @@ import Testing
                 #expect(abs(8 * stored / weights - bits) < bits * 0.01, "\(8 * stored / weights)")
             }
             let small = folder + "/size.lamina"
-            try #require(try quantize([full, small, "--scheme", "ecq", "--target-size", "8MB"]).status == 0)
+            let fitted = try quantize([full, small, "--scheme", "ecq", "--target-size", "8MB", "--rates", "equal"])
+            try #require(fitted.status == 0, "\(fitted.standardError)")
             let manifest = try manifest(small)
             let size =
                 manifest.shards.reduce(0.0) { $0 + Double($1.size) }
