@@ -18,7 +18,9 @@ SECONDS = 120  # for one run
 DONE = 73  # the exit code where there is a store already
 RECORD = "originals.json"  # about this machine's files, so no part of a store
 DELETIONS = {"delete": "--delete-original", "progressive": "--delete-progressively"}
-MODES = ["plain", *DELETIONS, "overwrite", "restore"]
+MODES = ["plain", *DELETIONS, "overwrite", "restore", "quantize"]
+# The tiny matrices too.
+QUANTIZATION = ["--scheme", "ecq", "--keep", "*=ecq"]
 # Of several megabytes, so that a conversion takes a while, and as small as a model can be, so that its calls are few.
 LARGE = (Sizes(hidden=512, intermediate=1536, layers=6, vocabulary=4000), ["--chunk-bytes", "64K"])
 TINY = (Sizes(hidden=64, intermediate=96, layers=2, vocabulary=128), ["--chunk-bytes", "8K"])
@@ -53,6 +55,11 @@ class Model:
         self.old_store = laboratory.folder / f"{name}.old.lamina"
         laboratory.run(["convert", self.source, self.old_store, "--quiet", "--codec", "raw"])
         self.old_stored = store_files(self.old_store)
+        quantized = laboratory.folder / f"{name}.quantized.lamina"
+        done = laboratory.run(["quantize", self.store, quantized, "--quiet", *QUANTIZATION])
+        if done.returncode != 0:
+            fail(f"quantizing does not work without kills: {done.stderr.strip()}")
+        self.quantized = store_files(quantized)
         manifest = json.loads(self.stored["manifest.json"])
         self.shards = manifest["shards"]
         self.headers = {file["path"]: file["header"] for file in manifest["source"]["files"]}
@@ -99,15 +106,19 @@ class Laboratory:
     def known_modes(self):
         modes = ["plain", *(mode for mode, option in DELETIONS.items() if option in self.help)]
         modes += ["overwrite"] if "--overwrite" in self.help else []
-        return modes + (["restore"] if re.search(r"^  restore\b", self.help, re.MULTILINE) else [])
+        modes += ["restore"] if re.search(r"^  restore\b", self.help, re.MULTILINE) else []
+        return [*modes, "quantize"]
+
+    def command(self, arguments):
+        program = "lamina-quantize" if arguments[0] == "quantize" else "lamina-convert"
+        return [self.programs / program, *arguments]
 
     def run(self, arguments, environment=None):
-        return subprocess.run([self.programs / "lamina-convert", *arguments], capture_output=True, text=True,
+        return subprocess.run(self.command(arguments), capture_output=True, text=True,
                               env=os.environ | (environment or {}), timeout=SECONDS)
 
     def start(self, arguments):
-        return subprocess.Popen([self.programs / "lamina-convert", *arguments], stdout=subprocess.DEVNULL,
-                                stderr=subprocess.DEVNULL)
+        return subprocess.Popen(self.command(arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def measure(self, modes):
         """How long each mode takes, once warm, so that kills meet all of it."""
@@ -133,6 +144,10 @@ class Place:
         if mode == "restore":
             self.command = ["restore", model.store, self.source, "--quiet"]
             return
+        if mode == "quantize":
+            shutil.copytree(model.store, self.source)
+            self.command = ["quantize", self.source, self.store, "--quiet", *QUANTIZATION]
+            return
         # Copies, not links: an original with another name is not deleted.
         shutil.copytree(model.source, self.source)
         options = [DELETIONS[mode], "--yes"] if mode in DELETIONS else []
@@ -150,6 +165,8 @@ class Place:
             wrong = [name for name, data in self.model.files.items()
                      if self.bytes(self.source / name) not in (None, data)]
             return [f"{name} has its name but not its bytes" for name in wrong]
+        if self.mode == "quantize":
+            return [] if store_files(self.source) == self.model.stored else ["the full-precision store is changed"]
         problems, recorded = [], self.recorded()
         for name, data in self.model.files.items():
             found = self.bytes(self.source / name)
@@ -190,8 +207,8 @@ class Place:
             wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
             return [f"restored {wrong} differ"] if wrong else []
         stored = store_files(self.store)
-        wrong = sorted(path for path in stored.keys() | self.model.stored.keys()
-                       if stored.get(path) != self.model.stored.get(path))
+        wanted = self.model.quantized if self.mode == "quantize" else self.model.stored
+        wrong = sorted(path for path in stored.keys() | wanted.keys() if stored.get(path) != wanted.get(path))
         problems = [f"of the store {wrong} differ"] if wrong else []
         left = [path.name for path in self.source.glob("*.safetensors")]
         if self.mode in DELETIONS and left:
@@ -205,7 +222,7 @@ class Place:
         """Runs the command until it ends; what is wrong then."""
         done = self.laboratory.run(self.command)
         # A conversion that was done when it was killed has nothing left to do, and says so.
-        is_done = self.mode == "plain" and done.returncode == DONE and "already" in done.stderr
+        is_done = self.mode in ("plain", "quantize") and done.returncode == DONE and "already" in done.stderr
         if done.returncode != 0 and not is_done:
             return [f"run again: exit code {done.returncode}, {done.stderr.strip()}", *self.problems()]
         return self.problems() + self.final_problems() + self.restoration_problems()
