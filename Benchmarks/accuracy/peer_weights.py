@@ -1,5 +1,5 @@
-"""What other programs make of a checkpoint's weights: llama.cpp's formats and bitsandbytes', with the numbers that their
-codes stand for written out in FP32, so that they can be judged like any other weights. A module, not a program.
+"""What other programs make of a checkpoint's weights: llama.cpp's formats and bitsandbytes', with the numbers that
+their codes stand for written out in FP32, so that they can be judged like any other weights. A module, not a program.
 """
 import contextlib
 import importlib.util
@@ -76,8 +76,8 @@ class LlamaWeights:
 
 
 class BitsandbytesWeights:
-    """bitsandbytes' NF4 or dynamic 8 bits, computed on the CPU, of the linear layers or, as AirLLM stores them, of every
-    tensor. As a change for Checkpoint.write; counts the bytes of what bitsandbytes keeps.
+    """bitsandbytes' NF4 or dynamic 8 bits, computed on the CPU, of the linear layers or, as AirLLM stores them, of
+    every tensor. As a change for Checkpoint.write; counts the bytes of what bitsandbytes keeps.
     """
     NAMES = [(scheme, scope) for scheme in ("nf4", "int8-dynamic") for scope in ("linears", "every tensor")]
 
