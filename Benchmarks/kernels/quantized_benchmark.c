@@ -1,18 +1,22 @@
 // Speed of the kernels for quantized weights: one column beside a read of the same memory, in turns inside one loop;
 // batches beside the peak of the instruction that multiplies bytes; dequantizing, alone and before the f32 product;
 // quantizing of activations.
-// Usage: quantized_benchmark [threads] [rounds] [gemv|gemm|f32]
+// Usage: quantized_benchmark [threads] [rounds] [gemv|gemm|f32|read]; read: only what memory gives.
 #define _GNU_SOURCE
 #include "benchmark.h"
 #include "lamina_kernels.h"
 
 #include <math.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 enum {
     K = 4096,
+    HUGE_PAGE = 2 << 20,
     READ_BYTES = 448 << 20,  // at least this much for a column: far more than the caches hold
     SQUARE = 4096,           // rows of the matrix for batches
     MAXIMUM_COLUMNS = 512,
@@ -265,11 +269,39 @@ static void report_activations(bench *b) {
     printf("%-10s activations  %6.2f G/s\n", lamina_isa_name(b->kernels->isa), median(rates, b->rounds));
 }
 
+// What memory gives to both kinds of pages: the better one bounds every product of one column.
+static void report_reading(bench *b) {
+    b->scheme = LAMINA_SCHEME_Q8;
+    b->tasks = READ_BYTES / task_bytes(b);
+    const double gigabytes = (double)(b->tasks * task_bytes(b)) / 1e9;
+    double best = 0;
+    for (int huge = 0; huge < 2; ++huge) {
+        double rates[MAXIMUM_ROUNDS];
+#if defined(__linux__)
+        free(b->slot);
+        b->slot = aligned_alloc(HUGE_PAGE, READ_BYTES);
+        if (b->slot == NULL || madvise(b->slot, READ_BYTES, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) != 0) {
+            continue;
+        }
+        memset(b->slot, 0x3c, READ_BYTES);
+#endif
+        for (size_t round = 0; round < b->rounds; ++round) {
+            rates[round] = gigabytes / seconds(b, b->tasks, read_task);
+        }
+        best = fmax(best, median(rates, b->rounds));
+    }
+    printf("%-10s read %6.1f GB/s\n", lamina_isa_name(b->kernels->isa), best);
+}
+
 static bool measures(const char *only, const char *what) {
     return only == NULL || strcmp(only, what) == 0;
 }
 
 static void report_isa(bench *b, const char *only) {
+    if (only != NULL && strcmp(only, "read") == 0) {
+        report_reading(b);
+        return;
+    }
     report_activations(b);
     const double peak_rate = measures(only, "gemm") ? peak(b) : 0;
     if (peak_rate > 0) {
@@ -317,7 +349,7 @@ int main(int argument_count, char **arguments) {
     b.rounds = argument_count > 2 ? (size_t)atoi(arguments[2]) : 9;
     b.pool = lamina_pool_create(threads);
     if (b.pool == NULL || b.rounds == 0 || b.rounds > MAXIMUM_ROUNDS) {
-        fprintf(stderr, "usage: quantized_benchmark [threads, 1 to 1024] [rounds, 1 to %d] [gemv|gemm|f32]\n",
+        fprintf(stderr, "usage: quantized_benchmark [threads, 1 to 1024] [rounds, 1 to %d] [gemv|gemm|f32|read]\n",
                 MAXIMUM_ROUNDS);
         return 1;
     }
