@@ -16,6 +16,7 @@
 
 enum {
     K = 4096,
+    CODE_STRIDE = K + 64,  // as Inference has it: columns of codes do not fall into the same sets of the cache
     HUGE_PAGE = 2 << 20,
     READ_BYTES = 448 << 20,  // at least this much for a column: far more than the caches hold
     SQUARE = 4096,           // rows of the matrix for batches
@@ -163,7 +164,7 @@ static void read_task(void *context, size_t index, size_t worker) {
 static void activations_task(void *context, size_t index, size_t worker) {
     (void)worker;
     const bench *b = context;
-    b->kernels->quantize_activations(b->x + index * K, K, K, b->codes + index * K, b->scales + index * BLOCKS,
+    b->kernels->quantize_activations(b->x + index * K, K, K, b->codes + index * CODE_STRIDE, b->scales + index * BLOCKS,
                                      b->corrections + index * BLOCKS);
 }
 
@@ -333,10 +334,10 @@ static void prepare(bench *b) {
     for (size_t i = 0; i < (size_t)K * MAXIMUM_COLUMNS; ++i) {
         b->x[i] = 1.0f + (float)(i % 7);
     }
-    b->codes = allocate((size_t)K * MAXIMUM_COLUMNS);
+    b->codes = allocate((size_t)CODE_STRIDE * MAXIMUM_COLUMNS);
     b->scales = allocate(sizeof(float) * BLOCKS * MAXIMUM_COLUMNS);
     b->corrections = allocate(sizeof(int32_t) * BLOCKS * MAXIMUM_COLUMNS);
-    b->activations = (lamina_quantized_activations){b->codes, K, b->scales, b->corrections, BLOCKS};
+    b->activations = (lamina_quantized_activations){b->codes, CODE_STRIDE, b->scales, b->corrections, BLOCKS};
     for (size_t i = 0; i < lamina_pool_threads(b->pool); ++i) {
         b->chains[i] = allocate(sizeof(float) * LAMINA_CHAIN_LENGTH * TASK_ROWS);
     }

@@ -37,8 +37,8 @@ class Llama:
         if kind in ("bf16", "synthetic-q4_0"):
             packages = sorted(self.build.glob("*/vendor/llama.cpp/gguf-py"))
             more = ["--synthetic-q4-0"] if kind != "bf16" else ["--distinct-layers", str(DISTINCT_LAYERS)]
-            subprocess.run([sys.executable, PEER / "make_gguf.py", file, "--shape", shape, "--gguf", packages[0], *more],
-                           check=True, stdout=sys.stderr)
+            subprocess.run([sys.executable, PEER / "make_gguf.py", file, "--shape", shape, "--gguf", packages[0],
+                            *more], check=True, stdout=sys.stderr)
             return file
         partial = file.with_suffix(".partial")
         subprocess.run([self.program("llama-quantize"), self.file(folder, shape, "bf16"), partial, kind], check=True,

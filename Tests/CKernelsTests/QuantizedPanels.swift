@@ -138,6 +138,8 @@ extension UnsafeMutableRawPointer {
 /// Columns of a batch as a table quantizes them, each array ending where nothing may be touched.
 struct QuantizedActivations {
     let padded: Int
+    /// Between two columns of codes, which need not lie side by side.
+    let codeStride: Int
     let codes: GuardedMemory
     let scales: GuardedMemory
     let corrections: GuardedMemory
@@ -147,14 +149,15 @@ struct QuantizedActivations {
     init(_ kernels: lamina_kernels, _ columns: [[Float]]) {
         let count = columns[0].count
         padded = lamina_quantized_columns(count)
-        codes = GuardedMemory(count: columns.count * padded)
+        codeStride = padded + 64
+        codes = GuardedMemory(count: columns.count * codeStride - 64)
         scales = GuardedMemory(count: columns.count * padded / 8)
         corrections = GuardedMemory(count: columns.count * padded / 8)
         for (index, values) in columns.enumerated() {
             let x = GuardedMemory(values.flatMap { withUnsafeBytes(of: $0) { Array($0) } })
             kernels.quantize_activations(
                 x.base.assumingMemoryBound(to: Float.self), count, padded,
-                codes.base.assumingMemoryBound(to: Int8.self) + index * padded,
+                codes.base.assumingMemoryBound(to: Int8.self) + index * codeStride,
                 scales.base.assumingMemoryBound(to: Float.self) + index * blocks,
                 corrections.base.assumingMemoryBound(to: Int32.self) + index * blocks)
         }
@@ -162,12 +165,14 @@ struct QuantizedActivations {
 
     func batch(from column: Int) -> lamina_quantized_activations {
         lamina_quantized_activations(
-            codes: codes.base.assumingMemoryBound(to: Int8.self) + column * padded, code_stride: padded,
+            codes: codes.base.assumingMemoryBound(to: Int8.self) + column * codeStride, code_stride: codeStride,
             scales: scales.base.assumingMemoryBound(to: Float.self) + column * blocks,
             corrections: corrections.base.assumingMemoryBound(to: Int32.self) + column * blocks, block_stride: blocks)
     }
 
-    func code(_ column: Int, _ k: Int) -> Int8 { codes.base.load(fromByteOffset: column * padded + k, as: Int8.self) }
+    func code(_ column: Int, _ k: Int) -> Int8 {
+        codes.base.load(fromByteOffset: column * codeStride + k, as: Int8.self)
+    }
 
     func scale(_ column: Int, _ block: Int) -> Float {
         scales.base.load(fromByteOffset: 4 * (column * blocks + block), as: Float.self)
