@@ -1,15 +1,12 @@
 // Speed of the kernels for quantized weights: one column beside a read of the same memory, in turns inside one loop;
 // batches beside the peak of the instruction that multiplies bytes; dequantizing, alone and before the f32 product;
 // quantizing of activations.
-// Usage: quantized_benchmark [threads] [rounds] [gemv|gemm|f32|read]; read: only what memory gives.
+// Usage: quantized_benchmark [threads] [rounds] [gemv|gemm|f32]
 #define _GNU_SOURCE
 #include "benchmark.h"
 #include "lamina_kernels.h"
 
 #include <math.h>
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -17,7 +14,6 @@
 enum {
     K = 4096,
     CODE_STRIDE = K + 64,  // as Inference has it: columns of codes do not fall into the same sets of the cache
-    HUGE_PAGE = 2 << 20,
     READ_BYTES = 448 << 20,  // at least this much for a column: far more than the caches hold
     SQUARE = 4096,           // rows of the matrix for batches
     MAXIMUM_COLUMNS = 512,
@@ -116,6 +112,15 @@ static void multiply_f32_task(void *context, size_t index, size_t worker) {
         dequantize_chain(b, panels, task.k_begin, b->chains[worker]);
         b->kernels->multiply_panel[LAMINA_WEIGHT_F32](&task);
     }
+}
+
+// The same without room for the weights.
+static void multiply_single_task(void *context, size_t index, size_t worker) {
+    (void)worker;
+    const bench *b = context;
+    lamina_quantized_panel panels[TASK_PANELS];
+    panels_of(b, index, panels);
+    b->kernels->multiply_dequantized[b->scheme](panels, TASK_PANELS, b->x, b->y + index * TASK_ROWS);
 }
 
 // With loads as wide as the kernels': narrower ones keep fewer lines of the cache on their way.
@@ -270,39 +275,11 @@ static void report_activations(bench *b) {
     printf("%-10s activations  %6.2f G/s\n", lamina_isa_name(b->kernels->isa), median(rates, b->rounds));
 }
 
-// What memory gives to both kinds of pages: the better one bounds every product of one column.
-static void report_reading(bench *b) {
-    b->scheme = LAMINA_SCHEME_Q8;
-    b->tasks = READ_BYTES / task_bytes(b);
-    const double gigabytes = (double)(b->tasks * task_bytes(b)) / 1e9;
-    double best = 0;
-    for (int huge = 0; huge < 2; ++huge) {
-        double rates[MAXIMUM_ROUNDS];
-#if defined(__linux__)
-        free(b->slot);
-        b->slot = aligned_alloc(HUGE_PAGE, READ_BYTES);
-        if (b->slot == NULL || madvise(b->slot, READ_BYTES, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) != 0) {
-            continue;
-        }
-        memset(b->slot, 0x3c, READ_BYTES);
-#endif
-        for (size_t round = 0; round < b->rounds; ++round) {
-            rates[round] = gigabytes / seconds(b, b->tasks, read_task);
-        }
-        best = fmax(best, median(rates, b->rounds));
-    }
-    printf("%-10s read %6.1f GB/s\n", lamina_isa_name(b->kernels->isa), best);
-}
-
 static bool measures(const char *only, const char *what) {
     return only == NULL || strcmp(only, what) == 0;
 }
 
 static void report_isa(bench *b, const char *only) {
-    if (only != NULL && strcmp(only, "read") == 0) {
-        report_reading(b);
-        return;
-    }
     report_activations(b);
     const double peak_rate = measures(only, "gemm") ? peak(b) : 0;
     if (peak_rate > 0) {
@@ -320,6 +297,7 @@ static void report_isa(bench *b, const char *only) {
         if (measures(only, "f32")) {
             report_gemv(b, "dequantize", 1, dequantize_task);
             report_gemv(b, "gemv f32", 1, multiply_f32_task);
+            report_gemv(b, "gemv single", 1, multiply_single_task);
             report_batches(b, "gemm f32", multiply_f32_task, 0);
         }
     }
@@ -350,7 +328,7 @@ int main(int argument_count, char **arguments) {
     b.rounds = argument_count > 2 ? (size_t)atoi(arguments[2]) : 9;
     b.pool = lamina_pool_create(threads);
     if (b.pool == NULL || b.rounds == 0 || b.rounds > MAXIMUM_ROUNDS) {
-        fprintf(stderr, "usage: quantized_benchmark [threads, 1 to 1024] [rounds, 1 to %d] [gemv|gemm|f32|read]\n",
+        fprintf(stderr, "usage: quantized_benchmark [threads, 1 to 1024] [rounds, 1 to %d] [gemv|gemm|f32]\n",
                 MAXIMUM_ROUNDS);
         return 1;
     }

@@ -1,5 +1,5 @@
-"""Runs of programs while nothing else keeps the processors busy, and the rate of memory beside them. A module, not a
-program."""
+"""Runs of programs while nothing else keeps the processors busy, and what the kernels reach of the rate of memory. A
+module, not a program."""
 import functools
 import os
 import pathlib
@@ -13,9 +13,10 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "streaming"))
 from measuring import ROOT, fail, note, read  # noqa: E402
 
-OTHERS = 0.04  # of the processors, at most, for a run to count
-ATTEMPTS = 12
-READ = re.compile(r"read\s+([\d.]+) GB/s")
+OTHERS = 0.15  # of the processors, at most, for a run to count at once
+ATTEMPTS = 3
+LINE = re.compile(r"^(\S+)\s+(gemv|gemv single)\s+(int8-row|q8|q4|nf4)\s+([\d.]+) GB/s\s+read\s+([\d.]+)\s+ratio\s+"
+                  r"([\d.]+)", re.MULTILINE)
 
 
 def busy_seconds():
@@ -30,17 +31,16 @@ def child_seconds():
 
 
 class QuietRun:
-    """One command that succeeded. It is run again while other programs take more than their share of the processors;
-    `others` is what they had in the run that counts."""
+    """One command that succeeded. While other programs take more than their share of the processors it is run again,
+    a few times; `others` is what they had in the run that counts, the last one."""
 
     def __init__(self, command):
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             self._run(command)
             if self.others <= OTHERS:
                 return
-            note(f"others took {100 * self.others:.0f} % of the processors: again")
-            time.sleep(5)
-        note("counted all the same")
+            note(f"others took {100 * self.others:.0f} % of the processors")
+            time.sleep(attempt)
 
     def _run(self, command):
         busy, own, began = busy_seconds(), child_seconds(), time.monotonic()
@@ -54,8 +54,8 @@ class QuietRun:
 
 
 @functools.cache
-def reader():
-    """The kernels' benchmark, built once."""
+def kernel_benchmark():
+    """The benchmark of the kernels for quantized weights, built once."""
     folder = tempfile.TemporaryDirectory()
     path = pathlib.Path(folder.name) / "quantized_benchmark"
     done = subprocess.run([ROOT / "Benchmarks/kernels/build", path.name, path], capture_output=True, text=True)
@@ -64,13 +64,16 @@ def reader():
     return folder, path  # the folder lives as long as what this returns
 
 
-def memory_rate(threads):
-    """Bytes per second that so many threads read from memory."""
-    return float(READ.search(QuietRun([reader()[1], str(threads), "15", "read"]).output)[1]) * 1e9
-
-
-def beside(threads, action):
-    """What `action` returns, and the better of memory's rates right before and right after it."""
-    before = memory_rate(threads)
-    result = action()
-    return result, max(before, memory_rate(threads))
+def kernel_shares(threads, rounds=15):
+    """Scheme -> (share of the rate of memory that its product with one column reaches, both in turn on the same memory,
+    and that rate in bytes per second); nf4's with f32, the others' with 8-bit activations."""
+    found = {}
+    for kind in ("gemv", "f32"):
+        done = subprocess.run([kernel_benchmark()[1], str(threads), str(rounds), kind], capture_output=True, text=True)
+        lines = LINE.findall(done.stdout)
+        if done.returncode != 0 or not lines:
+            fail(f"the kernels' benchmark says nothing: {done.stdout} {done.stderr}")
+        for isa, what, scheme, _, memory, ratio in lines:
+            if isa == lines[0][0] and (what == "gemv single") == (scheme == "nf4"):
+                found[scheme] = (float(ratio), float(memory) * 1e9)
+    return found

@@ -31,6 +31,7 @@ FIELDS = {
     "pass_bytes": ["timings.pass_bytes"],
     "resident_bytes": ["timings.resident_bytes"],
     "hit_rate": ["timings.hit_rate"],
+    "compute_seconds": ["timings.compute_seconds"],
     "peak_bytes": ["peak_memory_bytes", "timings.peak_memory_bytes"],
     "bits": ["bits_per_weight"],
     "isa": ["timings.isa"],

@@ -10,6 +10,10 @@ enum QuantizedScheme: UInt32, CaseIterable, Sendable {
     case int8Dynamic = 5
 
     typealias Multiply = @convention(c) (UnsafePointer<lamina_quantized_task>?) -> Void
+    typealias MultiplySingle =
+        @convention(c) (
+            UnsafePointer<lamina_quantized_panel>?, Int, UnsafePointer<Float>?, UnsafeMutablePointer<Float>?
+        ) -> Bool
     typealias Dequantize =
         @convention(c) (
             UnsafePointer<lamina_quantized_panel>?, Int, Int, UnsafeMutablePointer<Float>?, Int
@@ -28,6 +32,11 @@ enum QuantizedScheme: UInt32, CaseIterable, Sendable {
     func multiply(_ kernels: lamina_kernels) -> Multiply {
         let functions = kernels.multiply_quantized
         return [functions.0, functions.1, functions.2][Int(rawValue)]!
+    }
+
+    func multiplySingle(_ kernels: lamina_kernels) -> MultiplySingle {
+        let functions = kernels.multiply_dequantized
+        return [functions.0, functions.1, functions.2, functions.3, functions.4, functions.5][Int(rawValue)]!
     }
 
     func dequantize(_ kernels: lamina_kernels) -> Dequantize {
@@ -104,6 +113,24 @@ struct QuantizedSlot {
             scheme.dequantize(kernels)(&panel, begin, count, values + 16 * index, stride)
         }
         return Array(UnsafeBufferPointer(start: values, count: count * stride))
+    }
+
+    /// [rows] of the product with one column of f32, in groups of up to `together` panels; nil where a table has no way
+    /// of its own.
+    func product(_ kernels: lamina_kernels, single x: [Float], together: Int = 4) -> [Float]? {
+        let input = GuardedMemory(x.flatMap { withUnsafeBytes(of: $0) { Array($0) } })
+        let output = GuardedMemory(
+            [Float](repeating: -7.5, count: rows).flatMap { withUnsafeBytes(of: $0) { Array($0) } })
+        let y = output.base.assumingMemoryBound(to: Float.self)
+        for first in Swift.stride(from: 0, to: panels, by: together) {
+            let panels = (first..<min(first + together, panels)).map { panel($0) }
+            let isDone = panels.withUnsafeBufferPointer {
+                scheme.multiplySingle(kernels)(
+                    $0.baseAddress, $0.count, input.base.assumingMemoryBound(to: Float.self), y + 16 * first)
+            }
+            guard isDone else { return nil }
+        }
+        return Array(UnsafeBufferPointer(start: y, count: rows))
     }
 
     /// [batch][rows] for tasks of up to `together` panels.
