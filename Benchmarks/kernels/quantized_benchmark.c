@@ -13,6 +13,7 @@
 
 enum {
     K = 4096,
+    CODE_STRIDE = K + 64,  // as Inference has it: columns of codes do not fall into the same sets of the cache
     READ_BYTES = 448 << 20,  // at least this much for a column: far more than the caches hold
     SQUARE = 4096,           // rows of the matrix for batches
     MAXIMUM_COLUMNS = 512,
@@ -113,6 +114,15 @@ static void multiply_f32_task(void *context, size_t index, size_t worker) {
     }
 }
 
+// The same without room for the weights.
+static void multiply_single_task(void *context, size_t index, size_t worker) {
+    (void)worker;
+    const bench *b = context;
+    lamina_quantized_panel panels[TASK_PANELS];
+    panels_of(b, index, panels);
+    b->kernels->multiply_dequantized[b->scheme](panels, TASK_PANELS, b->x, b->y + index * TASK_ROWS);
+}
+
 // With loads as wide as the kernels': narrower ones keep fewer lines of the cache on their way.
 #if defined(__x86_64__)
 __attribute__((target("avx512f"))) static uint64_t read_avx512(const uint8_t *bytes, size_t count) {
@@ -159,7 +169,7 @@ static void read_task(void *context, size_t index, size_t worker) {
 static void activations_task(void *context, size_t index, size_t worker) {
     (void)worker;
     const bench *b = context;
-    b->kernels->quantize_activations(b->x + index * K, K, K, b->codes + index * K, b->scales + index * BLOCKS,
+    b->kernels->quantize_activations(b->x + index * K, K, K, b->codes + index * CODE_STRIDE, b->scales + index * BLOCKS,
                                      b->corrections + index * BLOCKS);
 }
 
@@ -287,6 +297,7 @@ static void report_isa(bench *b, const char *only) {
         if (measures(only, "f32")) {
             report_gemv(b, "dequantize", 1, dequantize_task);
             report_gemv(b, "gemv f32", 1, multiply_f32_task);
+            report_gemv(b, "gemv single", 1, multiply_single_task);
             report_batches(b, "gemm f32", multiply_f32_task, 0);
         }
     }
@@ -301,10 +312,10 @@ static void prepare(bench *b) {
     for (size_t i = 0; i < (size_t)K * MAXIMUM_COLUMNS; ++i) {
         b->x[i] = 1.0f + (float)(i % 7);
     }
-    b->codes = allocate((size_t)K * MAXIMUM_COLUMNS);
+    b->codes = allocate((size_t)CODE_STRIDE * MAXIMUM_COLUMNS);
     b->scales = allocate(sizeof(float) * BLOCKS * MAXIMUM_COLUMNS);
     b->corrections = allocate(sizeof(int32_t) * BLOCKS * MAXIMUM_COLUMNS);
-    b->activations = (lamina_quantized_activations){b->codes, K, b->scales, b->corrections, BLOCKS};
+    b->activations = (lamina_quantized_activations){b->codes, CODE_STRIDE, b->scales, b->corrections, BLOCKS};
     for (size_t i = 0; i < lamina_pool_threads(b->pool); ++i) {
         b->chains[i] = allocate(sizeof(float) * LAMINA_CHAIN_LENGTH * TASK_ROWS);
     }

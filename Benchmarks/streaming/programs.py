@@ -30,6 +30,10 @@ FIELDS = {
     "bytes_read": ["timings.bytes_read"],
     "pass_bytes": ["timings.pass_bytes"],
     "resident_bytes": ["timings.resident_bytes"],
+    "hit_rate": ["timings.hit_rate"],
+    "compute_seconds": ["timings.compute_seconds"],
+    "peak_bytes": ["peak_memory_bytes", "timings.peak_memory_bytes"],
+    "bits": ["bits_per_weight"],
     "isa": ["timings.isa"],
     "planned_memory": ["planned_bytes"],
     "experts": ["experts"],
@@ -115,6 +119,16 @@ class Programs:
     def generate(self, store, budget, tokens, prompt=(1, 2, 3, 4)):
         return [self.folder / "lamina-run", "generate", store, "--ids", ",".join(map(str, prompt)), "--temp", "0",
                 "--ignore-eos", "--json", "--quiet", "--max-tokens", str(tokens), "--memory", str(budget)]
+
+    def quantize(self, store, target, scheme, *more):
+        """`scheme` as --keep has it: ecq@4.25 is ecq with 4.25 bits."""
+        name, *bits = scheme.split("@")
+        return [self.folder / "lamina-quantize", "quantize", "--quiet", "--json", store, target, "--scheme", name,
+                *(["--bits", *bits] if bits else []), *more]
+
+    def compare(self, full, quantized, budget, windows):
+        return [self.folder / "lamina-quantize", "compare", full, quantized, "--windows", str(windows), "--compute",
+                "int8", "--memory", str(budget), "--json", "--quiet"]
 
     def plan(self, store, budget):
         return [self.folder / "lamina-run", "plan", store, "--memory", str(budget), "--json"]

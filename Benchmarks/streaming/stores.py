@@ -94,6 +94,15 @@ def model_store(programs, folder, name, repeated=None):
     return Store(whole, shape.bytes(), False)
 
 
+def quantized_store(programs, folder, name, scheme, full):
+    """The store of a shape in a scheme, made of the full one in `folder` unless it is there."""
+    target = folder / f"random-{name}-{scheme}.lamina"
+    if not (target / "manifest.json").exists():
+        note(f"+ lamina-quantize {full} {target}")
+        subprocess.run(programs.quantize(full, target, scheme), check=True, stdout=sys.stderr)
+    return target
+
+
 def make_linked(programs, folder, name, target):
     """Converts a checkpoint with a single layer of the shape and repeats that."""
     shape = dataclasses.replace(SHAPES[name], layers=1)

@@ -22,6 +22,7 @@
 #include "quantized_activations.h"
 #include "quantized_dequantize.h"
 #include "quantized_product.h"
+#include "quantized_single.h"
 #include "tier_encode.h"
 #include "tier_product.h"
 
@@ -59,6 +60,9 @@ const lamina_kernels KERNEL_TABLE = {
     .multiply_quantized = {multiply_quantized_row8, multiply_quantized_q8, multiply_quantized_q4},
     .dequantize_panel = {dequantize_panel_row8, dequantize_panel_q8, dequantize_panel_q4, dequantize_panel_nf4,
                          dequantize_panel_nf4_double, dequantize_panel_int8_dynamic},
+    .multiply_dequantized = {multiply_dequantized_row8, multiply_dequantized_q8, multiply_dequantized_q4,
+                             multiply_dequantized_nf4, multiply_dequantized_nf4_double,
+                             multiply_dequantized_int8_dynamic},
     .row_statistics = row_statistics,
     .flat_maxima = flat_maxima,
     .quantize_panel = {quantize_panel_row8, quantize_panel_q8, quantize_panel_q4, quantize_panel_nf4,

@@ -1,5 +1,5 @@
 // Quantized panels as f32. Compiled once per instruction set, after these:
-//   vector, VECTOR_LANES, vector_store, vector_mul
+//   vector, VECTOR_LANES, vector_store, vector_mul, vector_load_f16
 //   code_words, code_words_load(bytes)             codes of 4 neighbouring k (8 if of 4 bits) of VECTOR_LANES rows
 //   code_words_byte(words, shift)                  (float)((word >> shift & 255) - 128)
 //   value_table, value_table_load(values)          16 floats
@@ -57,9 +57,27 @@ LAMINA_INLINE float flat_scale(lamina_scheme scheme, const uint8_t *bytes, size_
     }
 }
 
+// Scales of all rows where whole blocks fit a row: they lie side by side.
+LAMINA_INLINE row_scales even_scales(lamina_scheme scheme, const lamina_quantized_panel *panel, size_t k) {
+    const size_t entry = k / flat_block(scheme);
+    row_scales scales = {.change = (entry + 1) * flat_block(scheme)};
+    if (scheme == LAMINA_SCHEME_NF4) {
+        const uint16_t *halves = (const uint16_t *)panel->bytes + entry * QUANTIZED_ROWS;
+        for (size_t lane = 0; lane < QUANTIZED_ROWS; lane += VECTOR_LANES) {
+            vector_store(scales.values.lane + lane, vector_load_f16(halves + lane));
+        }
+        return scales;
+    }
+    LAMINA_EACH_LANE scales.values.lane[i] = flat_scale(scheme, panel->bytes, entry, i);
+    return scales;
+}
+
 // Blocks run over the flattened matrix, so each row has its own place in its first one.
 LAMINA_INLINE row_scales flat_scales(lamina_scheme scheme, const lamina_quantized_panel *panel, size_t k) {
     const size_t block = flat_block(scheme);
+    if (panel->columns % block == 0) {
+        return even_scales(scheme, panel, k);
+    }
     row_scales scales = {.change = SIZE_MAX};
     for (size_t row = 0; row < QUANTIZED_ROWS; ++row) {
         const size_t first = (panel->row + row) * panel->columns % block;

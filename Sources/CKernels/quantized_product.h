@@ -22,18 +22,14 @@ enum {
     GROUP_COLUMNS = 4 * PRODUCT_COLUMNS,
     TASK_PANELS = 4,
     TASK_ROWS = TASK_PANELS * QUANTIZED_ROWS,
-    // Rows of gathered codes begin in different sets of the cache.
-    GATHERED_STRIDE = LAMINA_CHAIN_LENGTH + 64,
     PRODUCT_MOST_VECTORS = PRODUCT_VECTORS > PRODUCT_SINGLE_VECTORS ? PRODUCT_VECTORS : PRODUCT_SINGLE_VECTORS,
 };
 
-// The activations of one chain of a tile's columns, side by side: rows of a whole batch may lie a multiple of 4 KiB
-// apart, where a cache holds only a few of them.
-typedef struct gathered_activations {
-    int8_t codes[PRODUCT_COLUMNS][GATHERED_STRIDE];
+// What belongs to the blocks of one chain of a tile's columns, side by side. Their codes are read where they are.
+typedef struct gathered_blocks {
     float scales[PRODUCT_COLUMNS][CHAIN_BLOCKS];
     int32_t corrections[PRODUCT_COLUMNS][CHAIN_BLOCKS];
-} gathered_activations;
+} gathered_blocks;
 
 // One chain of a panel.
 typedef struct product_chain {
@@ -66,11 +62,14 @@ typedef vector product_sums[PRODUCT_COLUMNS][PRODUCT_MOST_VECTORS];
 
 LAMINA_INLINE void add_group(size_t columns, size_t vectors, const product_codes *codes, const int8_t *x,
                              size_t x_stride, product_block_sums sums) {
+    // From one of these and the stride an address takes no third register.
+    const int8_t *const rows[] = {x, columns > 3 ? x + 3 * x_stride : x, columns > 6 ? x + 6 * x_stride : x,
+                                  columns > 9 ? x + 9 * x_stride : x};
     LAMINA_UNROLL
     for (size_t c = 0; c < columns; ++c) {
         LAMINA_UNROLL
         for (size_t v = 0; v < vectors; ++v) {
-            sums[c][v] = product_add(sums[c][v], codes[v], x + c * x_stride);
+            sums[c][v] = product_add(sums[c][v], codes[v], rows[c / 3] + c % 3 * x_stride);
         }
     }
 }
@@ -199,8 +198,8 @@ LAMINA_INLINE void finish_tile(lamina_scheme scheme, size_t columns, size_t vect
 
 LAMINA_INLINE void multiply_product_tile(lamina_scheme scheme, size_t columns, size_t vectors, product_tile tile) {
     const product_codebook codebook = product_codebook_load();
-    // Constants, so that columns are reached without a register each.
-    const size_t x_stride = columns == 1 ? 0 : GATHERED_STRIDE;
+    const size_t x_stride = columns == 1 ? 0 : tile.x.code_stride;
+    // A constant, so that columns are reached without a register each.
     const size_t block_stride = columns == 1 ? 0 : CHAIN_BLOCKS;
     const uint8_t *codes = tile.chain.codes + 4 * tile.row;
     const int8_t *scales = scheme_has_chains(scheme) ? tile.chain.scales + tile.row : NULL;
@@ -270,12 +269,11 @@ LAMINA_INLINE void multiply_product_columns(lamina_scheme scheme, size_t columns
     }
 }
 
-static void gather_activations(const lamina_quantized_activations *x, size_t column, size_t columns, size_t k,
-                               size_t k_count, gathered_activations *gathered) {
+static void gather_blocks(const lamina_quantized_activations *x, size_t column, size_t columns, size_t k,
+                          size_t k_count, gathered_blocks *gathered) {
     const size_t blocks = k_count / QUANTIZED_BLOCK;
     for (size_t c = 0; c < columns; ++c) {
         const size_t first = (column + c) * x->block_stride + k / QUANTIZED_BLOCK;
-        memcpy(gathered->codes[c], x->codes + (column + c) * x->code_stride + k, k_count);
         memcpy(gathered->scales[c], x->scales + first, blocks * sizeof *x->scales);
         memcpy(gathered->corrections[c], x->corrections + first, blocks * sizeof *x->corrections);
     }
@@ -312,18 +310,18 @@ LAMINA_INLINE const uint8_t *next_codes(lamina_scheme scheme, const lamina_quant
     return next < task->panels[0].columns ? product_chain_at(scheme, &task->panels[0], next).codes : NULL;
 }
 
-// One chain of all panels times a tile of columns, gathered once for them.
+// One chain of all panels times a tile of columns, whose scales are gathered once for them.
 LAMINA_INLINE void multiply_gathered(lamina_scheme scheme, const lamina_quantized_task *task, size_t k,
                                      size_t column, size_t columns, bool first, float *y) {
     const size_t padded = round_up(task->panels[0].columns, QUANTIZED_BLOCK);
-    gathered_activations gathered;
-    gather_activations(&task->x, column, columns, k, LAMINA_MIN(padded - k, (size_t)LAMINA_CHAIN_LENGTH), &gathered);
+    gathered_blocks gathered;
+    gather_blocks(&task->x, column, columns, k, LAMINA_MIN(padded - k, (size_t)LAMINA_CHAIN_LENGTH), &gathered);
     for (size_t panel = 0; panel < task->panel_count; ++panel) {
         const product_tile tile = {
             .chain = product_chain_at(scheme, &task->panels[panel], k),
             .x = {
-                .codes = gathered.codes[0],
-                .code_stride = GATHERED_STRIDE,
+                .codes = task->x.codes + column * task->x.code_stride + k,
+                .code_stride = task->x.code_stride,
                 .scales = gathered.scales[0],
                 .corrections = gathered.corrections[0],
                 .block_stride = CHAIN_BLOCKS,

@@ -50,6 +50,15 @@ LAMINA_REFERENCE_DEQUANTIZE(q4);
 LAMINA_REFERENCE_DEQUANTIZE(nf4);
 LAMINA_REFERENCE_DEQUANTIZE(nf4_double);
 LAMINA_REFERENCE_DEQUANTIZE(int8_dynamic);
+#define LAMINA_REFERENCE_MULTIPLY_DEQUANTIZED(name)                                                                 \
+    bool lamina_reference_multiply_dequantized_##name(const lamina_quantized_panel *panels, size_t panel_count, \
+                                                      const float *x, float *y)
+LAMINA_REFERENCE_MULTIPLY_DEQUANTIZED(row8);
+LAMINA_REFERENCE_MULTIPLY_DEQUANTIZED(q8);
+LAMINA_REFERENCE_MULTIPLY_DEQUANTIZED(q4);
+LAMINA_REFERENCE_MULTIPLY_DEQUANTIZED(nf4);
+LAMINA_REFERENCE_MULTIPLY_DEQUANTIZED(nf4_double);
+LAMINA_REFERENCE_MULTIPLY_DEQUANTIZED(int8_dynamic);
 
 // reference_quantize.c, and reference_search.c for Q8 and Q4
 void lamina_reference_row_statistics(const float *row, size_t count, lamina_row_statistics *statistics);

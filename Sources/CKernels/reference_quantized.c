@@ -199,6 +199,21 @@ static void multiply_quantized(lamina_scheme scheme, const lamina_quantized_task
     }
 }
 
+static void multiply_dequantized(lamina_scheme scheme, const lamina_quantized_panel *panels, size_t count,
+                                 const float *x, float *y) {
+    for (size_t i = 0; i < count * QUANTIZED_ROWS; ++i) {
+        const lamina_quantized_panel *panel = &panels[i / QUANTIZED_ROWS];
+        const size_t row = i % QUANTIZED_ROWS;
+        for (size_t k = 0; row < panel->rows && k < panel->columns; k += LAMINA_CHAIN_LENGTH) {
+            float sum = 0;
+            for (size_t j = k; j < LAMINA_MIN(panel->columns, k + LAMINA_CHAIN_LENGTH); ++j) {
+                sum = fmaf(weight_at(scheme, panel, j, row), x[j], sum);
+            }
+            y[i] = k == 0 ? sum : y[i] + sum;
+        }
+    }
+}
+
 // ---- one function for each scheme -----------------------------------------------------------------------------
 
 #define MULTIPLY(name, scheme)                                                           \
@@ -221,3 +236,16 @@ DEQUANTIZE(q4, LAMINA_SCHEME_Q4)
 DEQUANTIZE(nf4, LAMINA_SCHEME_NF4)
 DEQUANTIZE(nf4_double, LAMINA_SCHEME_NF4_DOUBLE)
 DEQUANTIZE(int8_dynamic, LAMINA_SCHEME_INT8_DYNAMIC)
+
+#define MULTIPLY_DEQUANTIZED(name, scheme)                       \
+    LAMINA_REFERENCE_MULTIPLY_DEQUANTIZED(name) {                \
+        multiply_dequantized(scheme, panels, panel_count, x, y); \
+        return true;                                             \
+    }
+
+MULTIPLY_DEQUANTIZED(row8, LAMINA_SCHEME_ROW8)
+MULTIPLY_DEQUANTIZED(q8, LAMINA_SCHEME_Q8)
+MULTIPLY_DEQUANTIZED(q4, LAMINA_SCHEME_Q4)
+MULTIPLY_DEQUANTIZED(nf4, LAMINA_SCHEME_NF4)
+MULTIPLY_DEQUANTIZED(nf4_double, LAMINA_SCHEME_NF4_DOUBLE)
+MULTIPLY_DEQUANTIZED(int8_dynamic, LAMINA_SCHEME_INT8_DYNAMIC)

@@ -37,6 +37,41 @@ import Testing
         }
     }
 
+    // ---- one column
+
+    /// Chains of 512 as multiply_panel has them.
+    private static func product(_ weights: [Float], rows: Int, stride: Int, _ x: [Float]) -> [Float] {
+        (0..<rows).map { row in
+            var y: Float = 0
+            for begin in Swift.stride(from: 0, to: x.count, by: 512) {
+                var sum: Float = 0
+                for k in begin..<min(begin + 512, x.count) { sum.addProduct(weights[k * stride + row], x[k]) }
+                y = begin == 0 ? sum : y + sum
+            }
+            return y
+        }
+    }
+
+    @Test(arguments: KernelTable.available, QuantizedScheme.allCases)
+    func oneColumnGivesWhatWeightsInMemoryGive(table: KernelTable, scheme: QuantizedScheme) {
+        for (index, columns) in [31, 32, 64, 96, 100, 512, 576, 1024, 1088, 2048, 2080, 4096].enumerated() {
+            let (rows, escapes) = (1 + index * 29 % 70, index % 3)
+            let slot = QuantizedSlot(
+                scheme, rows: rows, columns: columns, firstRow: 16 * index, escapes: escapes, seed: UInt64(columns))
+            var generator = SeededGenerator(seed: UInt64(index))
+            let x = (0..<columns).map { _ in generator.value() }
+            let weights = slot.dequantized(KernelTable.reference)
+            let expected = comparableBits(Self.product(weights, rows: rows, stride: 16 * slot.panels, x))
+            #expect(slot.product(KernelTable.reference, single: x).map(comparableBits) == expected)
+            let block = [.row8, .q8, .q4].contains(scheme) ? 32 : scheme.flatBlock
+            let isFast = columns % block == 0 && (scheme != .row8 || escapes == 0)
+            for together in 1...4 {
+                let found = slot.product(table.kernels, single: x, together: together)
+                #expect(found.map(comparableBits) == (isFast ? expected : nil), "\(rows) x \(columns), \(together)")
+            }
+        }
+    }
+
     // ---- the reference itself, by hand
 
     /// Codes of a panel of a scheme without chains, one after another: rising k, all 16 rows of each.

@@ -10,6 +10,10 @@ enum QuantizedScheme: UInt32, CaseIterable, Sendable {
     case int8Dynamic = 5
 
     typealias Multiply = @convention(c) (UnsafePointer<lamina_quantized_task>?) -> Void
+    typealias MultiplySingle =
+        @convention(c) (
+            UnsafePointer<lamina_quantized_panel>?, Int, UnsafePointer<Float>?, UnsafeMutablePointer<Float>?
+        ) -> Bool
     typealias Dequantize =
         @convention(c) (
             UnsafePointer<lamina_quantized_panel>?, Int, Int, UnsafeMutablePointer<Float>?, Int
@@ -28,6 +32,11 @@ enum QuantizedScheme: UInt32, CaseIterable, Sendable {
     func multiply(_ kernels: lamina_kernels) -> Multiply {
         let functions = kernels.multiply_quantized
         return [functions.0, functions.1, functions.2][Int(rawValue)]!
+    }
+
+    func multiplySingle(_ kernels: lamina_kernels) -> MultiplySingle {
+        let functions = kernels.multiply_dequantized
+        return [functions.0, functions.1, functions.2, functions.3, functions.4, functions.5][Int(rawValue)]!
     }
 
     func dequantize(_ kernels: lamina_kernels) -> Dequantize {
@@ -106,6 +115,24 @@ struct QuantizedSlot {
         return Array(UnsafeBufferPointer(start: values, count: count * stride))
     }
 
+    /// [rows] of the product with one column of f32, in groups of up to `together` panels; nil where a table has no way
+    /// of its own.
+    func product(_ kernels: lamina_kernels, single x: [Float], together: Int = 4) -> [Float]? {
+        let input = GuardedMemory(x.flatMap { withUnsafeBytes(of: $0) { Array($0) } })
+        let output = GuardedMemory(
+            [Float](repeating: -7.5, count: rows).flatMap { withUnsafeBytes(of: $0) { Array($0) } })
+        let y = output.base.assumingMemoryBound(to: Float.self)
+        for first in Swift.stride(from: 0, to: panels, by: together) {
+            let panels = (first..<min(first + together, panels)).map { panel($0) }
+            let isDone = panels.withUnsafeBufferPointer {
+                scheme.multiplySingle(kernels)(
+                    $0.baseAddress, $0.count, input.base.assumingMemoryBound(to: Float.self), y + 16 * first)
+            }
+            guard isDone else { return nil }
+        }
+        return Array(UnsafeBufferPointer(start: y, count: rows))
+    }
+
     /// [batch][rows] for tasks of up to `together` panels.
     func product(_ kernels: lamina_kernels, _ x: QuantizedActivations, columns range: Range<Int>, together: Int = 4)
         -> [Float]
@@ -138,6 +165,8 @@ extension UnsafeMutableRawPointer {
 /// Columns of a batch as a table quantizes them, each array ending where nothing may be touched.
 struct QuantizedActivations {
     let padded: Int
+    /// Between two columns of codes, which need not lie side by side.
+    let codeStride: Int
     let codes: GuardedMemory
     let scales: GuardedMemory
     let corrections: GuardedMemory
@@ -147,14 +176,15 @@ struct QuantizedActivations {
     init(_ kernels: lamina_kernels, _ columns: [[Float]]) {
         let count = columns[0].count
         padded = lamina_quantized_columns(count)
-        codes = GuardedMemory(count: columns.count * padded)
+        codeStride = padded + 64
+        codes = GuardedMemory(count: columns.count * codeStride - 64)
         scales = GuardedMemory(count: columns.count * padded / 8)
         corrections = GuardedMemory(count: columns.count * padded / 8)
         for (index, values) in columns.enumerated() {
             let x = GuardedMemory(values.flatMap { withUnsafeBytes(of: $0) { Array($0) } })
             kernels.quantize_activations(
                 x.base.assumingMemoryBound(to: Float.self), count, padded,
-                codes.base.assumingMemoryBound(to: Int8.self) + index * padded,
+                codes.base.assumingMemoryBound(to: Int8.self) + index * codeStride,
                 scales.base.assumingMemoryBound(to: Float.self) + index * blocks,
                 corrections.base.assumingMemoryBound(to: Int32.self) + index * blocks)
         }
@@ -162,12 +192,14 @@ struct QuantizedActivations {
 
     func batch(from column: Int) -> lamina_quantized_activations {
         lamina_quantized_activations(
-            codes: codes.base.assumingMemoryBound(to: Int8.self) + column * padded, code_stride: padded,
+            codes: codes.base.assumingMemoryBound(to: Int8.self) + column * codeStride, code_stride: codeStride,
             scales: scales.base.assumingMemoryBound(to: Float.self) + column * blocks,
             corrections: corrections.base.assumingMemoryBound(to: Int32.self) + column * blocks, block_stride: blocks)
     }
 
-    func code(_ column: Int, _ k: Int) -> Int8 { codes.base.load(fromByteOffset: column * padded + k, as: Int8.self) }
+    func code(_ column: Int, _ k: Int) -> Int8 {
+        codes.base.load(fromByteOffset: column * codeStride + k, as: Int8.self)
+    }
 
     func scale(_ column: Int, _ block: Int) -> Float {
         scales.base.load(fromByteOffset: 4 * (column * blocks + block), as: Float.self)

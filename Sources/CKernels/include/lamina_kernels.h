@@ -250,6 +250,12 @@ typedef struct lamina_kernels {
     // a multiple of 32; k_begin + k_count is at most panel->columns. ROW8's escapes are in it. Index: lamina_scheme.
     void (*dequantize_panel[LAMINA_SCHEMES])(const lamina_quantized_panel *panel, size_t k_begin, size_t k_count,
                                              float *out, size_t out_stride);
+    // 1 to 4 neighbouring panels of a matrix times one column: y[16 i + r] is the row of panel i whose weights
+    // dequantize_panel gives, multiplied with x in chains as multiply_panel does. False, and nothing written, where it
+    // has no faster way than these two: panels with escapes, and rows that change their scales at different k. Index:
+    // lamina_scheme.
+    bool (*multiply_dequantized[LAMINA_SCHEMES])(const lamina_quantized_panel *panels, size_t panel_count,
+                                                 const float *x, float *y);
 
     // See lamina_row_statistics.
     void (*row_statistics)(const float *row, size_t count, lamina_row_statistics *statistics);

@@ -77,7 +77,7 @@ lamina_quantized_panel lamina_quantized_panel_at(lamina_scheme scheme, const voi
 // Columns of a batch as quantize_activations leaves them.
 typedef struct lamina_quantized_activations {
     const int8_t *codes;         // [columns of the batch][code_stride], padded k with code 0
-    size_t code_stride;
+    size_t code_stride;          // best no multiple of 4096: a cache keeps few lines so far apart
     const float *scales;         // [columns of the batch][block_stride], one for each 32 k
     const int32_t *corrections;  // the same: -128 times the block's sum of codes
     size_t block_stride;

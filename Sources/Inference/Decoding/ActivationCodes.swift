@@ -7,6 +7,8 @@ import TensorCore
 final class ActivationCodes: @unchecked Sendable {
     // Sendable: columns are written by one worker each, and read after a barrier.
     private static let block = Int(LAMINA_QUANTIZED_BLOCK)
+    /// Between two columns of codes: widths tend to be multiples of 4 KiB, and of lines that far apart a cache keeps few.
+    private static let gap = 64
 
     private let widths: [Int]
     /// Columns rounded up to whole blocks; where a buffer's codes begin, and its scales and corrections, -1 for buffers
@@ -29,7 +31,7 @@ final class ActivationCodes: @unchecked Sendable {
             codeOffsets.append(isCoded ? code : -1)
             blockOffsets.append(isCoded ? block : -1)
             guard isCoded else { continue }
-            code += roundedUp(width * columns, to: 64)
+            code += roundedUp((width + ActivationCodes.gap) * columns, to: 64)
             block += roundedUp(width / ActivationCodes.block * columns, to: 16)
         }
         self.codeOffsets = codeOffsets
@@ -43,9 +45,11 @@ final class ActivationCodes: @unchecked Sendable {
     static func bytesPerColumn(widths: [Int], buffers: Set<Int>) -> Int {
         buffers.reduce(0) { sum, buffer in
             let padded = roundedUp(widths[buffer], to: block)
-            return sum + padded + padded / block * 8
+            return sum + padded + gap + padded / block * 8
         }
     }
+
+    private func codeStride(_ buffer: Int) -> Int { padded[buffer] + ActivationCodes.gap }
 
     private func places(
         _ buffer: Int
@@ -65,7 +69,7 @@ final class ActivationCodes: @unchecked Sendable {
         let (codes, scales, corrections) = places(buffer)
         let blocks = padded[buffer] / ActivationCodes.block
         kernels.pointee.quantize_activations(
-            activations.column(buffer, column), widths[buffer], padded[buffer], codes + column * padded[buffer],
+            activations.column(buffer, column), widths[buffer], padded[buffer], codes + column * codeStride(buffer),
             scales + column * blocks, corrections + column * blocks)
     }
 
@@ -73,7 +77,7 @@ final class ActivationCodes: @unchecked Sendable {
     func columns(_ buffer: Int) -> lamina_quantized_activations {
         let (codes, scales, corrections) = places(buffer)
         return lamina_quantized_activations(
-            codes: UnsafePointer(codes), code_stride: padded[buffer], scales: UnsafePointer(scales),
+            codes: UnsafePointer(codes), code_stride: codeStride(buffer), scales: UnsafePointer(scales),
             corrections: UnsafePointer(corrections), block_stride: padded[buffer] / ActivationCodes.block)
     }
 }

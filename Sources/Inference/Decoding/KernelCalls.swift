@@ -17,6 +17,22 @@ extension UnsafePointer where Pointee == lamina_kernels {
         }
     }
 
+    /// `multiply_dequantized` of a form: panels of f32 weights times one column, unless that has to go through memory.
+    func multiplyDequantized(
+        _ form: lamina_scheme, _ panels: UnsafePointer<lamina_quantized_panel>, count: Int, _ x: UnsafePointer<Float>,
+        to y: UnsafeMutablePointer<Float>
+    ) -> Bool {
+        let functions = pointee.multiply_dequantized
+        return switch form {
+        case LAMINA_SCHEME_ROW8: functions.0?(panels, count, x, y) ?? false
+        case LAMINA_SCHEME_Q8: functions.1?(panels, count, x, y) ?? false
+        case LAMINA_SCHEME_Q4: functions.2?(panels, count, x, y) ?? false
+        case LAMINA_SCHEME_NF4: functions.3?(panels, count, x, y) ?? false
+        case LAMINA_SCHEME_NF4_DOUBLE: functions.4?(panels, count, x, y) ?? false
+        default: functions.5?(panels, count, x, y) ?? false
+        }
+    }
+
     /// One panel times all columns. `widened` is room for a chain of a panel of 8-bit floats, whose scales `scales` are.
     func multiply(
         _ type: WeightType, _ task: inout lamina_panel_task, scales: PanelScales? = nil,

@@ -45,11 +45,22 @@ struct QuantizedGroup {
         }
     }
 
+    /// Multiplies f32 weights with one column of f32 activations, without room for the weights. False if that is not to be
+    /// had, and nothing is done.
+    private func multiplySingle(_ form: lamina_scheme, _ task: lamina_panel_task, _ kernels: KernelTable) -> Bool {
+        guard let x = task.x, let y = task.y else { return false }
+        return withUnsafePointer(to: panels) { panels in
+            let panels = UnsafeRawPointer(panels).assumingMemoryBound(to: lamina_quantized_panel.self)
+            return kernels.multiplyDequantized(form, panels, count: count, x, to: y)
+        }
+    }
+
     /// Multiplies f32 weights with f32 activations, a chain at a time, so that the weights stay in the cache. `widened` is
     /// room for a chain of 64 rows.
     func multiplyWidened(
         _ form: lamina_scheme, _ task: lamina_panel_task, widened: UnsafeMutablePointer<Float>, _ kernels: KernelTable
     ) {
+        if task.columns == 1, multiplySingle(form, task, kernels) { return }
         let rows = geometry.unitRows
         let step = ChunkGeometry.columnStep
         var chain = task

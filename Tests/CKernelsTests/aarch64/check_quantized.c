@@ -137,6 +137,27 @@ static void check_dequantizing(check *c, lamina_scheme scheme, size_t columns) {
     }
 }
 
+static void check_single(check *c, lamina_scheme scheme, size_t columns) {
+    static float x[LARGEST_COLUMNS];
+    float found[ROWS];
+    float expected[ROWS];
+    for (size_t i = 0; i < columns; ++i) {
+        x[i] = next_float(c);
+    }
+    const size_t panel_count = 1 + next_random(c) % PANELS;
+    const size_t rows = panel_count * LAMINA_QUANTIZED_ROWS - next_random(c) % LAMINA_QUANTIZED_ROWS;
+    lamina_quantized_panel panels[PANELS];
+    for (size_t panel = 0; panel < panel_count; ++panel) {
+        panels[panel] = lamina_quantized_panel_at(scheme, slot, panel, columns, 0, rows);
+    }
+    memset(found, 0xee, sizeof found);
+    memset(expected, 0xee, sizeof expected);
+    if (c->kernels->multiply_dequantized[scheme](panels, panel_count, x, found)) {
+        c->reference->multiply_dequantized[scheme](panels, panel_count, x, expected);
+        expect_same_floats(c, "multiply_dequantized", found, expected, ROWS);
+    }
+}
+
 // ---- products ---------------------------------------------------------------------------------------------------
 
 static void check_multiplying(check *c, lamina_scheme scheme, size_t columns, size_t batch) {
@@ -168,12 +189,13 @@ static void check_multiplying(check *c, lamina_scheme scheme, size_t columns, si
 }
 
 void check_quantized(check *c) {
-    static const size_t lengths[] = {1, 7, 32, 33, 64, 100, 511, 512, 513, 576, 1000, 1100, LARGEST_COLUMNS};
+    static const size_t lengths[] = {1, 7, 32, 33, 64, 100, 511, 512, 513, 576, 1000, 1100, 2048, LARGEST_COLUMNS};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; ++i) {
         check_activations(c, lengths[i]);
         for (int scheme = 0; scheme < LAMINA_SCHEMES; ++scheme) {
             fill_slot(c, (lamina_scheme)scheme, lengths[i]);
             check_dequantizing(c, (lamina_scheme)scheme, lengths[i]);
+            check_single(c, (lamina_scheme)scheme, lengths[i]);
             if (scheme > LAMINA_SCHEME_Q4) {
                 continue;
             }
