@@ -49,21 +49,30 @@ struct SensitivityMeasurement {
         let fileSystem = model.store.fileSystem
         let removal = StoreRemoval(of: place, in: fileSystem, hint: "it is a trial store: remove it by hand")
         try removal.finish()
+        // A text that will not do is refused before the trial store is made.
+        let windows = try text.windows(
+            for: model, context: min(SensitivityMeasurement.context, model.config.maximumPositions),
+            most: SensitivityMeasurement.windowCount)
         let conversion = try trial(plan, fileSystem)
         if case .otherStore = try conversion.find(at: place) { try removal.remove() }
-        let divergences: [Double]
+        let measured: [Double]?
         do throws(LaminaError) {
             if case .noStore = try conversion.find(at: place) {
                 let run = ConversionRun(conversion, source, verb: "trial", past: "quantized", isQuiet: isQuiet)
                 _ = try run.make(at: place)
             }
-            divergences = try measure(kinds + quarters, in: try StoredModel(try Store(path: place, in: fileSystem)))
+            let trial = try StoredModel(try Store(path: place, in: fileSystem))
+            measured = try measure(kinds + quarters, windows, in: trial)
         } catch {
             // What failed says more than what cannot be removed.
             try? removal.remove()
             throw error
         }
         try removal.remove()
+        guard let divergences = measured else {
+            Console.note("interrupted: the same command measures again\n")
+            CommandLineTool.exitForSignal(lamina_caught_signal())
+        }
         let costs = zip(kinds + quarters, divergences).map {
             RateAllocation.Cost(weights: $0.weights, divergence: $1)
         }
@@ -114,11 +123,10 @@ struct SensitivityMeasurement {
         return Conversion(plan: trial, options: conversionOptions, kernels: kernels, fileSystem: fileSystem)
     }
 
-    /// The mean divergence with each group's matrices from the trial store.
-    private func measure(_ groups: [Group], in trial: StoredModel) throws(LaminaError) -> [Double] {
-        let windows = try text.windows(
-            for: model, context: min(SensitivityMeasurement.context, model.config.maximumPositions),
-            most: SensitivityMeasurement.windowCount)
+    /// The mean divergence with each group's matrices from the trial store; `nil` if a signal ended it.
+    private func measure(
+        _ groups: [Group], _ windows: TextWindows, in trial: StoredModel
+    ) throws(LaminaError) -> [Double]? {
         let comparison = try StoreComparison(
             StoreComparison.Subject(model: model, options: options),
             groups.map { group in
@@ -133,11 +141,7 @@ struct SensitivityMeasurement {
             }
         }
         progress.clear()
-        guard let results = try outcome.get() else {
-            Console.note("interrupted: the same command measures again\n")
-            CommandLineTool.exitForSignal(lamina_caught_signal())
-        }
-        return results.dropFirst().map { Estimate($0.scores.map(\.divergence)).mean }
+        return try outcome.get()?.dropFirst().map { Estimate($0.scores.map(\.divergence)).mean }
     }
 
     private func report(_ kinds: [Group], _ costs: [RateAllocation.Cost], _ allocation: RateAllocation) -> String {
