@@ -1,9 +1,8 @@
 #include <pthread.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "messages.h"
 #include "placement.h"
 #include "preparation.h"
 
@@ -36,34 +35,14 @@ static void enter(void) {
 
 static void leave(void) { pthread_mutex_unlock(&library); }
 
-__attribute__((format(printf, 3, 4))) static void describe(char *message, size_t size, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(message, size, format, arguments);
-    va_end(arguments);
-}
-
-static herr_t keep_innermost(unsigned n, const H5E_error2_t *error, void *reason) {
-    (void)n;
-    if (error->desc != NULL && error->desc[0] != 0) *(const char **)reason = error->desc;
-    return 0;
-}
-
-// Fills `message` with what was tried and the library's innermost reason.
-static void describe_library_error(char *message, size_t size, const char *attempt) {
-    const char *reason = "no reason given";
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_innermost, &reason);
-    describe(message, size, "libhdf5 cannot %s: %s", attempt, reason);
-}
-
 static lamina_hdf5_status library_failure(lamina_hdf5_file *file, const char *attempt) {
     if (file->placement.output_failed) return LAMINA_HDF5_OUTPUT_FAILED;
-    describe_library_error(file->message, sizeof file->message, attempt);
+    lamina_hdf5_describe_error(file->message, sizeof file->message, attempt);
     return LAMINA_HDF5_REFUSED;
 }
 
 static lamina_hdf5_status refusal(lamina_hdf5_file *file, const char *reason) {
-    describe(file->message, sizeof file->message, "%s", reason);
+    lamina_hdf5_describe(file->message, sizeof file->message, "%s", reason);
     return LAMINA_HDF5_REFUSED;
 }
 
@@ -137,12 +116,12 @@ static int close_file(lamina_hdf5_file *file) {
 lamina_hdf5_file *lamina_hdf5_create(
     lamina_hdf5_output output, uint64_t user_block_size, char *message, size_t message_size) {
     if (user_block_size < 4096 || (user_block_size & (user_block_size - 1)) != 0) {
-        describe(message, message_size, "the user block's size must be a power of two of at least 4096");
+        lamina_hdf5_describe(message, message_size, "the user block's size must be a power of two of at least 4096");
         return NULL;
     }
     lamina_hdf5_file *file = calloc(1, sizeof *file);
     if (file == NULL) {
-        describe(message, message_size, "no memory for a file");
+        lamina_hdf5_describe(message, message_size, "no memory for a file");
         return NULL;
     }
     file->placement.output = output;
@@ -150,7 +129,7 @@ lamina_hdf5_file *lamina_hdf5_create(
     file->file = file->link_creation = file->group_creation = -1;
     enter();
     const int status = open_file(file);
-    if (status < 0) describe_library_error(message, message_size, "create a file");
+    if (status < 0) lamina_hdf5_describe_error(message, message_size, "create a file");
     leave();
     if (status == 0) return file;
     lamina_hdf5_discard(file);
@@ -398,5 +377,5 @@ void lamina_hdf5_version(char *text, size_t size) {
     enter();
     H5get_libversion(&major, &minor, &release);
     leave();
-    describe(text, size, "%u.%u.%u", major, minor, release);
+    lamina_hdf5_describe(text, size, "%u.%u.%u", major, minor, release);
 }
