@@ -52,7 +52,9 @@ public struct SHA256: ~Copyable {
 
     public init() {
         guard let context = EVP_MD_CTX_new(), EVP_DigestInit_ex(context, EVP_sha256(), nil) == 1 else {
-            // Programs ask `isAvailable` before anything else, which leaves lack of memory for a few hundred bytes.
+            // No input gets here: every program asks `isAvailable` before it reads anything and ends with an error if it
+            // is not, which leaves lack of memory for a few hundred bytes, where Swift's own allocations trap too. An
+            // initializer that throws would make every digest, also of values in memory, something that can fail.
             fatalError("libcrypto could not start a SHA-256")
         }
         self.context = context
