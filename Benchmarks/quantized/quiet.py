@@ -1,17 +1,16 @@
 """Runs of programs while nothing else keeps the processors busy, and what the kernels reach of the rate of memory. A
 module, not a program."""
-import functools
 import os
 import pathlib
 import re
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "streaming"))
-from measuring import ROOT, fail, note, read  # noqa: E402
+from compute import program  # noqa: E402
+from measuring import fail, note, read  # noqa: E402
 
 OTHERS = 0.15  # of the processors, at most, for a run to count at once
 ATTEMPTS = 3
@@ -53,23 +52,12 @@ class QuietRun:
         self.output = done.stdout
 
 
-@functools.cache
-def kernel_benchmark():
-    """The benchmark of the kernels for quantized weights, built once."""
-    folder = tempfile.TemporaryDirectory()
-    path = pathlib.Path(folder.name) / "quantized_benchmark"
-    done = subprocess.run([ROOT / "Benchmarks/kernels/build", path.name, path], capture_output=True, text=True)
-    if done.returncode != 0:
-        fail(f"cannot build the kernels' benchmark: {done.stderr}")
-    return folder, path  # the folder lives as long as what this returns
-
-
 def kernel_shares(threads, rounds=15):
     """Scheme -> (share of the rate of memory that its product with one column reaches, both in turn on the same memory,
     and that rate in bytes per second); nf4's with f32, the others' with 8-bit activations."""
     found = {}
     for kind in ("gemv", "f32"):
-        done = subprocess.run([kernel_benchmark()[1], str(threads), str(rounds), kind], capture_output=True, text=True)
+        done = subprocess.run([program("quantized_benchmark")[1], str(threads), str(rounds), kind], capture_output=True, text=True)
         lines = LINE.findall(done.stdout)
         if done.returncode != 0 or not lines:
             fail(f"the kernels' benchmark says nothing: {done.stdout} {done.stderr}")

@@ -12,10 +12,10 @@ LINE = re.compile(r"^(\S+)\s+gemm\s+bf16\s+M (\d+)\s+([\d.]+) GFLOP/s", re.MULTI
 
 
 @functools.cache
-def program():
-    """The kernels' benchmark, built once."""
+def program(name="kernel_benchmark"):
+    """A benchmark of the kernels, built once: its folder and its path."""
     folder = tempfile.TemporaryDirectory()
-    path = pathlib.Path(folder.name) / "kernel_benchmark"
+    path = pathlib.Path(folder.name) / name
     done = subprocess.run([ROOT / "Benchmarks/kernels/build", path.name, path], capture_output=True, text=True)
     if done.returncode != 0:
         fail(f"cannot build the kernels' benchmark: {done.stderr}")
