@@ -153,7 +153,7 @@ struct QuantizeCommand: ToolCommand {
             options: SessionOptions(
                 threads: threadCount, memoryBytes: memory?.bytes ?? QuantizeCommand.standardMemory, compute: .f32),
             kernels: kernels, isQuiet: quiet)
-        return try measurement.run(plan, at: destination.trialPath)
+        return try measurement.run(plan, beside: destination)
     }
 
     private static let standardMemory = 1 << 30

@@ -41,36 +41,17 @@ struct SensitivityMeasurement {
         }
     }
 
-    /// The allocation for tensors of `plan` whose rate the size of the store decides; the trial store is made at
-    /// `place`. A signal ends the program. Throws what making and running stores throws.
-    func run(_ plan: ConversionPlan, at place: String) throws(LaminaError) -> RateAllocation {
-        let kinds = kinds(plan)
-        let quarters = quarters(plan)
-        let fileSystem = model.store.fileSystem
-        let removal = StoreRemoval(of: place, in: fileSystem, hint: "it is a trial store: remove it by hand")
-        try removal.finish()
+    /// The allocation for tensors of `plan` whose rate the size of the store decides; the trial store is made beside
+    /// `destination`. A signal ends the program. Nothing is left of the trial, but by a kill. Throws what making and
+    /// running stores throws.
+    func run(_ plan: ConversionPlan, beside destination: Destination) throws(LaminaError) -> RateAllocation {
+        let (kinds, quarters) = (kinds(plan), quarters(plan))
         // A text that will not do is refused before the trial store is made.
         let windows = try text.windows(
             for: model, context: min(SensitivityMeasurement.context, model.config.maximumPositions),
             most: SensitivityMeasurement.windowCount)
-        let conversion = try trial(plan, fileSystem)
-        if case .otherStore = try conversion.find(at: place) { try removal.remove() }
-        let measured: [Double]?
-        do throws(LaminaError) {
-            if case .noStore = try conversion.find(at: place) {
-                let run = ConversionRun(conversion, source, verb: "trial", past: "quantized", isQuiet: isQuiet)
-                _ = try run.make(at: place)
-            }
-            let trial = try StoredModel(try Store(path: place, in: fileSystem))
-            measured = try measure(kinds + quarters, windows, in: trial)
-        } catch {
-            // What failed says more than what cannot be removed.
-            try? removal.remove()
-            throw error
-        }
-        try removal.remove()
-        guard let divergences = measured else {
-            Console.note("interrupted: the same command measures again\n")
+        guard let divergences = try measure(kinds + quarters, windows, plan, destination) else {
+            SensitivityMeasurement.noteInterruption()
             CommandLineTool.exitForSignal(lamina_caught_signal())
         }
         let costs = zip(kinds + quarters, divergences).map {
@@ -81,6 +62,41 @@ struct SensitivityMeasurement {
             depths: Array(costs.dropFirst(kinds.count)), layersPerDepth: layersPerDepth)
         if !isQuiet { Console.note(report(kinds, costs, allocation)) }
         return allocation
+    }
+
+    private static func noteInterruption() { Console.note("interrupted: the same command measures again\n") }
+
+    /// Makes the trial store, measures with it and removes it; `nil` if a signal ended it.
+    private func measure(
+        _ groups: [Group], _ windows: TextWindows, _ plan: ConversionPlan, _ destination: Destination
+    ) throws(LaminaError) -> [Double]? {
+        let (place, fileSystem) = (destination.trialPath, model.store.fileSystem)
+        let removal = StoreRemoval(of: place, in: fileSystem, hint: "it is a trial store: remove it by hand")
+        try removal.finish()
+        let conversion = try trial(plan, fileSystem)
+        if case .otherStore = try conversion.find(at: place) { try removal.remove() }
+        let found: [Double]?
+        do throws(LaminaError) {
+            if case .noStore = try conversion.find(at: place) {
+                let forecast = try ConversionForecast(conversion.plan, threads: options.threads, kernels: kernels)
+                try destination.checkSpace(
+                    for: forecast.peakBytes, hint: "make room for a trial store, or give --rates equal")
+                let run = ConversionRun(conversion, source, verb: "trial", past: "quantized", isQuiet: isQuiet)
+                _ = try run.make(at: place) {
+                    try? removal.removeUnfinished(conversion.plan)
+                    SensitivityMeasurement.noteInterruption()
+                }
+            }
+            let trial = try StoredModel(try Store(path: place, in: fileSystem))
+            found = try measure(groups, windows, in: trial)
+        } catch {
+            // What failed says more than what cannot be removed.
+            try? removal.remove()
+            try? removal.removeUnfinished(conversion.plan)
+            throw error
+        }
+        try removal.remove()
+        return found
     }
 
     private var layersPerDepth: Int { dividedUp(model.config.layerCount, by: SensitivityMeasurement.depths) }

@@ -25,8 +25,11 @@ package final class ConversionRun {
     /// Originals that were decided on while it ran.
     package var deleted: [OriginalsDeletion.Entry] { observer.entries }
 
-    /// Throws what the conversion throws; a signal ends the program.
-    package func make(at path: String) throws(LaminaError) -> Manifest {
+    /// Throws what the conversion throws; a signal ends the program, after `whenInterrupted`.
+    package func make(
+        at path: String,
+        whenInterrupted: () -> Void = { Console.note("interrupted: the same command completes it\n") }
+    ) throws(LaminaError) -> Manifest {
         do throws(LaminaError) {
             let manifest = try conversion.run(to: path, source: source, observer: observer)
             observer.report.finish("\(past) \(manifest.tensorCount) tensors")
@@ -34,7 +37,7 @@ package final class ConversionRun {
         } catch {
             observer.report.clear()
             if observer.signal != 0 {
-                Console.note("interrupted: the same command completes it\n")
+                whenInterrupted()
                 CommandLineTool.exitForSignal(observer.signal)
             }
             throw error

@@ -33,14 +33,31 @@ public struct StoreRemoval {
         let list = path + "/" + Self.listName
         guard try fileSystem.exists(list) else { return }
         let old = try Manifest(try fileSystem.readWhole(list, limit: Manifest.maximumBytes), file: list)
-        let own = [OriginalsRecord.fileName, PartialManifest.fileName, WriterLock.fileName]
-        for file in old.shards.map(\.path) + old.sideFiles.map(\.path) + own {
-            try fileSystem.removeFile(path + "/" + file)
-        }
-        for folder in ["/side/source", "/side", "/layers"] { try removeFolder(path + folder) }
+        try removeFiles(old.shards.map(\.path) + old.sideFiles.map(\.path))
         try fileSystem.syncDirectory(path)
         try fileSystem.removeFile(list)
         try removeFolder(path)
+    }
+
+    /// Removes what an unfinished run of `plan` left, which nobody is to go on with; a folder without a writer's lock is
+    /// none of ours. Throws `.locked` if somebody is writing there, `.io`.
+    public func removeUnfinished(_ plan: ConversionPlan) throws(LaminaError) {
+        guard try fileSystem.exists(path + "/" + WriterLock.fileName) else { return }
+        let lock = try WriterLock(path, in: fileSystem)
+        defer { withExtendedLifetime(lock) {} }
+        for folder in ["", "/layers", "/side", "/side/source"] where try fileSystem.exists(path + folder) {
+            try TemporaryFile.removeLeftovers(in: path + folder, fileSystem)
+        }
+        try removeFiles(plan.shards.map(\.path) + plan.sideFiles.map { "side/" + $0.name })
+        try removeFolder(path)
+    }
+
+    /// Removes `files`, what is beside them in every store, and their folders.
+    private func removeFiles(_ files: [String]) throws(LaminaError) {
+        for file in files + [OriginalsRecord.fileName, PartialManifest.fileName, WriterLock.fileName] {
+            try fileSystem.removeFile(path + "/" + file)
+        }
+        for folder in ["/side/source", "/side", "/layers"] { try removeFolder(path + folder) }
     }
 
     private func removeFolder(_ path: String) throws(LaminaError) {

@@ -74,4 +74,26 @@ import Testing
             #expect(try SmallConversion.contents(folder + "/full") == source)
         }
     }
+
+    /// What an interrupted run left goes, however far it was; a folder that is none of ours stays.
+    @Test(arguments: [UInt64(1), 20_000, 60_000])
+    func unfinishedStoresAreRemoved(_ bytes: UInt64) throws {
+        try Fixtures.withScratchFolder { folder in
+            let quantization = try SmallQuantization(in: folder, scheme: BlockInt8())
+            let store = folder + "/unfinished"
+            #expect(throws: LaminaError.self) { try quantization.run(to: store, stopAfter: bytes) }
+            let fileSystem = RealFileSystem()
+            let source = try StoreSource(
+                try Store(path: quantization.source, in: fileSystem), kernels: SmallConversion.kernels)
+            let plan = quantization.plan(source)
+            try #require(FileManager.default.fileExists(atPath: store + "/layers"))
+            try StoreRemoval(of: store, in: fileSystem, hint: "").removeUnfinished(plan)
+            #expect(!FileManager.default.fileExists(atPath: store))
+            let other = folder + "/other/layers"
+            try FileManager.default.createDirectory(atPath: other, withIntermediateDirectories: true)
+            try Data("not ours".utf8).write(to: URL(fileURLWithPath: other + "/0000.h5"))
+            try StoreRemoval(of: folder + "/other", in: fileSystem, hint: "").removeUnfinished(plan)
+            #expect(FileManager.default.fileExists(atPath: other + "/0000.h5"))
+        }
+    }
 }
