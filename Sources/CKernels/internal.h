@@ -22,8 +22,10 @@ extern const lamina_kernels lamina_kernels_neon_dotprod;
 // Tiles are arrays of vectors: they only live in registers if every loop over them is unrolled.
 #if defined(__clang__)
 #define LAMINA_UNROLL _Pragma("clang loop unroll(full)")
+#define LAMINA_NO_VECTORS _Pragma("clang loop vectorize(disable) unroll(disable)")
 #else
 #define LAMINA_UNROLL _Pragma("GCC unroll 16")
+#define LAMINA_NO_VECTORS _Pragma("GCC unroll 1")
 #endif
 
 #define LAMINA_MIN(a, b) ((a) < (b) ? (a) : (b))

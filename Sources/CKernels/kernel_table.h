@@ -12,6 +12,7 @@
 #include "elementwise.h"
 #include "float8.h"
 #include "kv_store.h"
+#include "narrow_panel.h"
 #include "norms.h"
 #include "panel_layout.h"
 #include "panel_product.h"
@@ -22,6 +23,7 @@
 #include "quantized_activations.h"
 #include "quantized_dequantize.h"
 #include "quantized_product.h"
+#include "narrow_product.h"
 #include "quantized_single.h"
 #include "tier_encode.h"
 #include "tier_product.h"
@@ -63,6 +65,9 @@ const lamina_kernels KERNEL_TABLE = {
     .multiply_dequantized = {multiply_dequantized_row8, multiply_dequantized_q8, multiply_dequantized_q4,
                              multiply_dequantized_nf4, multiply_dequantized_nf4_double,
                              multiply_dequantized_int8_dynamic},
+    .narrow_panel = narrow_panel_from,
+    .restore_panel = restore_panel,
+    .multiply_narrow = multiply_narrow,
     .row_statistics = row_statistics,
     .flat_maxima = flat_maxima,
     .quantize_panel = {quantize_panel_row8, quantize_panel_q8, quantize_panel_q4, quantize_panel_nf4,

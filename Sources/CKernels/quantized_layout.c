@@ -43,3 +43,7 @@ lamina_quantized_panel lamina_quantized_panel_at(lamina_scheme scheme, const voi
         .rows = LAMINA_MIN(rows, (size_t)QUANTIZED_ROWS),
     };
 }
+
+size_t lamina_narrow_bound(size_t columns) {
+    return NARROW_HEADER + lamina_quantized_panel_bytes(LAMINA_SCHEME_ROW8, columns);
+}

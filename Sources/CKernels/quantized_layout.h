@@ -11,6 +11,8 @@ enum {
     // Of a panel of ROW8: steps, escapes; then come the codes.
     ROW8_ESCAPES = QUANTIZED_ROWS * 2,
     ROW8_HEADER = ROW8_ESCAPES + LAMINA_ESCAPES * 8,
+    // Of a narrow panel: bits; then what a panel of ROW8 begins with.
+    NARROW_HEADER = 64,
     NF4_BLOCK = 64,
     DYNAMIC_BLOCK = 2048,
 };

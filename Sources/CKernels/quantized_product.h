@@ -279,24 +279,28 @@ static void gather_blocks(const lamina_quantized_activations *x, size_t column, 
     }
 }
 
+LAMINA_INLINE void multiply_one_panel(lamina_scheme scheme, const lamina_quantized_panel *panel,
+                                      const lamina_quantized_activations *x, float *y) {
+    for (size_t k = 0; k < panel->columns; k += LAMINA_CHAIN_LENGTH) {
+        const product_tile tile = {
+            .chain = product_chain_at(scheme, panel, k),
+            .x = {
+                .codes = x->codes + k,
+                .scales = x->scales + k / QUANTIZED_BLOCK,
+                .corrections = x->corrections + k / QUANTIZED_BLOCK,
+            },
+            .y = y,
+        };
+        multiply_product_rows(scheme, 1, tile);
+    }
+}
+
 // One column reads its panels in order, each to its end.
 LAMINA_INLINE void multiply_one_column(lamina_scheme scheme, const lamina_quantized_task *task) {
     for (size_t i = 0; i < task->panel_count; ++i) {
-        const lamina_quantized_panel *panel = &task->panels[i];
         float y[QUANTIZED_ROWS];
-        for (size_t k = 0; k < panel->columns; k += LAMINA_CHAIN_LENGTH) {
-            const product_tile tile = {
-                .chain = product_chain_at(scheme, panel, k),
-                .x = {
-                    .codes = task->x.codes + k,
-                    .scales = task->x.scales + k / QUANTIZED_BLOCK,
-                    .corrections = task->x.corrections + k / QUANTIZED_BLOCK,
-                },
-                .y = y,
-            };
-            multiply_product_rows(scheme, 1, tile);
-        }
-        memcpy(task->y + i * QUANTIZED_ROWS, y, panel->rows * sizeof *y);
+        multiply_one_panel(scheme, &task->panels[i], &task->x, y);
+        memcpy(task->y + i * QUANTIZED_ROWS, y, task->panels[i].rows * sizeof *y);
     }
 }
 

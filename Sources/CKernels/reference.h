@@ -60,6 +60,11 @@ LAMINA_REFERENCE_MULTIPLY_DEQUANTIZED(nf4);
 LAMINA_REFERENCE_MULTIPLY_DEQUANTIZED(nf4_double);
 LAMINA_REFERENCE_MULTIPLY_DEQUANTIZED(int8_dynamic);
 
+// reference_narrow.c
+size_t lamina_reference_narrow_panel(const void *row8, size_t columns, void *narrow);
+void lamina_reference_restore_panel(const void *narrow, size_t columns, void *row8);
+void lamina_reference_multiply_narrow(const lamina_quantized_task *task);
+
 // reference_quantize.c, and reference_search.c for Q8 and Q4
 void lamina_reference_row_statistics(const float *row, size_t count, lamina_row_statistics *statistics);
 void lamina_reference_flat_maxima(const float *values, size_t count, size_t position, size_t block, float *maxima);

@@ -17,7 +17,7 @@ struct SessionSetup {
     init(_ session: SessionPlan) throws(LaminaError) {
         self.session = session
         let memory = session.memory
-        decoded = memory.keepsDecoded ? try DecodedChunks(session.stream) : nil
+        decoded = memory.keepsDecoded ? try DecodedChunks(session.stream, session.kernels) : nil
         residents =
             memory.keepsDecoded || memory.residentBytes == 0
             ? nil

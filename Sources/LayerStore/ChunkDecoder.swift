@@ -31,6 +31,9 @@ public final class ChunkDecoder: @unchecked Sendable {
     /// What `decode_tier` and `multiply_tier_panel` want to write to, for callers that use them directly.
     public var scratch: UnsafeMutableRawPointer { tierScratch.start }
 
+    /// Room for a decoded chunk, which the next one decoded overwrites.
+    public var room: UnsafeMutableRawPointer { output.start }
+
     /// Compares every plane of a chunk with its checksum. `stored` holds the file's bytes from `base` on and must cover
     /// all planes. Throws `.damaged` naming the tensor and the byte range; the caller adds file and layer.
     public static func check(

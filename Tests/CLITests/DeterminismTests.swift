@@ -47,6 +47,41 @@ import Testing
         }
     }
 
+    /// Codes of `ecq` that are kept in memory lie there in fewer bits; a prompt of many columns makes them bytes again.
+    @Test func narrowCodesInMemoryChangeNothing() throws {
+        try Fixtures.withScratchFolder { folder in
+            var sizes = SyntheticCheckpoint.LlamaSizes()
+            sizes.isTied = true
+            let source = folder + "/source"
+            try SyntheticCheckpoint.writeLlama(sizes, to: source)
+            let quantized = ["--quantize", "ecq@4", "--embeddings", "ecq", "--head", "ecq"]
+            let store = try makeStore(source, in: folder, quantized)
+            for length in [3, 80] {
+                let ids = (0..<length).map { ($0 * 29 + 3) % sizes.vocabulary }
+                let text = ids.map(String.init).joined(separator: ",")
+                // Where only one token is wanted nothing is kept.
+                var expected: [Int] = []
+                for _ in 0..<12 { expected += try greedy(store, ids + expected, count: 1) }
+                for name in DeterminismTests.instructionSets {
+                    let environment = ["LAMINA_ISA": name]
+                    let version = try Tool.run("run", ["--version"], environment: environment)
+                    if version.standardOutput.contains("names none") { continue }
+                    let answer = try json(
+                        "run",
+                        [
+                            "generate", store, "--ids", text, "--max-tokens", "12", "--ignore-eos", "--temp", "0",
+                            "--json",
+                        ],
+                        environment: environment)
+                    #expect(answer["ids"] as? [Int] == expected, "\(name), prompt of \(length)")
+                    let timings = try #require(answer["timings"] as? [String: Any])
+                    let (kept, whole) = (timings["resident_bytes"] as? Int, timings["pass_bytes"] as? Int)
+                    #expect(try #require(kept) != (try #require(whole)) && kept != 0, "nothing was kept decoded")
+                }
+            }
+        }
+    }
+
     /// The text of the answer: equal text is equal bits, since floats are printed so that they read back.
     private func output(
         _ store: String, _ ids: [Int], _ options: [String] = [], environment: [String: String] = [:]

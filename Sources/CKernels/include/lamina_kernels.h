@@ -246,6 +246,11 @@ typedef struct lamina_kernels {
                                  int32_t *corrections);
     // See lamina_quantized_task. Index: lamina_scheme, ROW8 to Q4.
     void (*multiply_quantized[3])(const lamina_quantized_task *task);
+    // A panel of ROW8 as a narrow one (lamina_narrow_bound), whose size in bytes it returns; and back, all bytes of it.
+    size_t (*narrow_panel)(const void *row8, size_t columns, void *narrow);
+    void (*restore_panel)(const void *narrow, size_t columns, void *row8);
+    // multiply_quantized of ROW8, with narrow panels; best for few columns.
+    void (*multiply_narrow)(const lamina_quantized_task *task);
     // out[(k - k_begin) * out_stride + r] = weight (r, k) of the panel, for all 16 r and k_count values of k from k_begin,
     // a multiple of 32; k_begin + k_count is at most panel->columns. ROW8's escapes are in it. Index: lamina_scheme.
     void (*dequantize_panel[LAMINA_SCHEMES])(const lamina_quantized_panel *panel, size_t k_begin, size_t k_count,

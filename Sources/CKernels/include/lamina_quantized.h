@@ -61,6 +61,17 @@ size_t lamina_quantized_panel_bytes(lamina_scheme scheme, size_t columns);
 // Bytes of a slot of `panels` panels, a multiple of 64.
 size_t lamina_quantized_slot_bytes(lamina_scheme scheme, size_t columns, size_t panels);
 
+// A narrow panel: one of ROW8 in memory only, for decoding to read less. Bits b, 4 to 8, are chosen panel by panel.
+//   uint32 b, filled to 64 bytes; steps and escapes of the panel; if b is 8, its codes; else
+//   uint16 ends[blocks], filled to 64 bytes: codes listed up to the end of each block of 32 k
+//   codes of each block, 64 b bytes: with group g the 64 bytes of k 4 g..<4 g + 4, byte 64 * (g/2) + j has the low 4 bits
+//   of byte j, for odd g as its high half; then for each higher bit 64 bytes, bit g of byte j being that of byte j
+//   uint32 listed[], filled to 64 bytes, blocks rising, then bytes of the panel: of a code that does not fit, k in the
+//   block | row << 8 | (code - f) << 16
+// Codes are stored less f = 128 - 2^(b - 1), those that do not fit as f.
+// Most bytes of one, a multiple of 64.
+size_t lamina_narrow_bound(size_t columns);
+
 // One panel of a slot.
 typedef struct lamina_quantized_panel {
     const void *bytes;  // as the scheme says

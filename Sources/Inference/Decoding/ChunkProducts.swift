@@ -101,16 +101,16 @@ final class ChunkProducts: @unchecked Sendable {
 
     /// A chunk that is in memory, for the embedding lookup; nil for others.
     func chunkInMemory(_ chunk: Int) -> ChunkBytes? {
-        if let elements = decoded?.elements(chunk) { return ChunkBytes(start: elements, isDecoded: true) }
+        if let elements = decoded?.elements(chunk) { return .kept(elements) }
         let request = requests.requestOfChunk[chunk]
-        return residentStarts[request].map { ChunkBytes(start: place(of: chunk, in: $0), isDecoded: false) }
+        return residentStarts[request].map { .stored(place(of: chunk, in: $0)) }
     }
 
     /// Whether the stage's chunks can be multiplied part by part now: always as stored, decoded once all are kept.
     func canCut(_ stage: ProductStage) -> Bool {
         guard !stage.parts.isEmpty else { return false }
         guard let decoded else { return true }
-        return stage.chunks.allSatisfy { decoded.elements($0) != nil }
+        return stage.chunks.allSatisfy { decoded.isKept($0) }
     }
 
     /// Whether parts of the stage have to wait for checks.
@@ -200,7 +200,7 @@ final class ChunkProducts: @unchecked Sendable {
             planeBytes: matrix.planeBytes)
         decoded?.keep(elements, of: chunk)
         worker.seconds.decode += lamina_monotonic_seconds() - started
-        multiply(elements, chunk, task, groups: groups, worker)
+        multiply(.decoded(elements), chunk, task, groups: groups, worker)
     }
 
     private func multiply(
@@ -226,7 +226,7 @@ final class ChunkProducts: @unchecked Sendable {
     }
 
     private func multiply(
-        _ elements: UnsafeRawPointer, _ chunk: Int, _ task: ChunkTask, groups: Range<Int>?, _ worker: Worker
+        _ elements: DecodedChunks.Elements, _ chunk: Int, _ task: ChunkTask, groups: Range<Int>?, _ worker: Worker
     ) {
         let started = lamina_monotonic_seconds()
         let planned = plan.chunks[chunk]
@@ -238,18 +238,15 @@ final class ChunkProducts: @unchecked Sendable {
             let number = geometry.firstGroup(extent) + group
             var panel = self.panel(group, extent, matrix, task, worker)
             if let form = matrix.form {
-                let weights = QuantizedGroup(elements, group: group, of: extent, geometry)
-                if matrix.takesCodes {
-                    weights.multiply(form, codes.columns(task.input), panel, kernels)
-                } else {
-                    weights.multiplyWidened(form, panel, widened: worker.rows.start, kernels)
-                }
-            } else {
-                panel.weights = elements + group * fullPanel
+                let input = QuantizedInput(
+                    codes: codes.columns(task.input), widened: worker.rows.start, restored: worker.decoder.room)
+                matrix.multiply(form, elements, group: group, of: extent, input, panel, kernels)
+            } else if case .decoded(let start) = elements {
+                panel.weights = start + group * fullPanel
                 kernels.multiply(
                     matrix.weightType, &panel, scales: scales(matrix, panel: number), widened: worker.rows.start)
                 if needsRowNorms(task, number) {
-                    rowNorms?.add(elements + group * fullPanel, panel, number: number, matrix, kernels, worker)
+                    rowNorms?.add(start + group * fullPanel, panel, number: number, matrix, kernels, worker)
                 }
             }
             finish(panel, number: number, extent, matrix, task, worker)

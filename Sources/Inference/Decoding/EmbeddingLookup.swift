@@ -82,7 +82,7 @@ final class EmbeddingLookup: @unchecked Sendable {
                     try copyRows(use, resident, to: activations)
                 } else if keptOffsets[use.chunk] >= 0 {
                     let stored = UnsafeRawPointer(kept.start + keptOffsets[use.chunk])
-                    try copyRows(use, ChunkBytes(start: stored, isDecoded: false), to: activations)
+                    try copyRows(use, .stored(stored), to: activations)
                 } else {
                     let target = placeToKeep(chunks[use.chunk].byteCount)
                     fetches.append(
@@ -93,7 +93,7 @@ final class EmbeddingLookup: @unchecked Sendable {
             try fetcher.fetch(fetches) { fetch, stored throws(LaminaError) in
                 guard let start = stored.baseAddress else { return }
                 let use = absent[fetch.item]
-                try copyRows(use, ChunkBytes(start: start, isDecoded: false), to: activations)
+                try copyRows(use, .stored(start), to: activations)
                 if fetch.target != nil { keptOffsets[use.chunk] = start - UnsafeRawPointer(kept.start) }
             }
         } catch {
@@ -142,11 +142,20 @@ final class EmbeddingLookup: @unchecked Sendable {
             }
         }
         func firstUnit(_ row: Int) -> Int { row / geometry.unitRows - extent.firstUnit }
-        if bytes.isDecoded {
-            for (column, row) in use.columns { copy(row, column, bytes.start + firstUnit(row) * unitBytes) }
+        let start: UnsafeRawPointer
+        switch bytes {
+        case .stored(let stored): start = stored
+        case .kept(.decoded(let elements)):
+            for (column, row) in use.columns { copy(row, column, elements + firstUnit(row) * unitBytes) }
+            return
+        case .kept(.narrow(let chunk)):
+            for (column, row) in use.columns {
+                chunk.restore(firstUnit(row), of: geometry, to: decoder.room, kernels)
+                copy(row, column, decoder.room)
+            }
             return
         }
-        let stored = UnsafeRawBufferPointer(start: bytes.start, count: planned.byteCount)
+        let stored = UnsafeRawBufferPointer(start: start, count: planned.byteCount)
         try ChunkDecoder.check(
             tensor, chunk: use.chunk, stored: stored, base: planned.offset, planeCount: matrix.planeCount)
         if geometry.layout == .panel64,
@@ -224,8 +233,8 @@ final class EmbeddingLookup: @unchecked Sendable {
     }
 }
 
-/// A chunk's bytes, as stored or decoded.
-struct ChunkBytes {
-    var start: UnsafeRawPointer
-    var isDecoded: Bool
+/// A chunk in memory, as stored or decoded.
+enum ChunkBytes {
+    case stored(UnsafeRawPointer)
+    case kept(DecodedChunks.Elements)
 }

@@ -27,7 +27,7 @@ extension ChunkProducts {
             let extent = matrix.tensor.geometry.chunk(planned.chunk)
             let fullPanel = 64 * extent.columnCount * matrix.tensor.geometry.elementSize
             var tiers: TierChunk?
-            var elements = decoded?.elements(chunk)
+            var elements = decoded?.words(chunk)
             if elements == nil {
                 let stored = try checkedBytes(of: chunk, worker)
                 if decoded == nil {

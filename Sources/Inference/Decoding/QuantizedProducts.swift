@@ -7,6 +7,36 @@ extension lamina_scheme {
     var takesCodes: Bool { self == LAMINA_SCHEME_ROW8 || self == LAMINA_SCHEME_Q8 || self == LAMINA_SCHEME_Q4 }
 }
 
+/// What products of quantized weights need apart from the weights.
+struct QuantizedInput {
+    /// The columns as codes.
+    var codes: lamina_quantized_activations
+    /// Room for a chain of 64 rows as f32.
+    var widened: UnsafeMutablePointer<Float>
+    /// Room for a decoded chunk.
+    var restored: UnsafeMutableRawPointer
+}
+
+extension PlannedMatrix {
+    /// Multiplies one group of a chunk whose weights are of `form`. `task` says where the products go.
+    func multiply(
+        _ form: lamina_scheme, _ elements: DecodedChunks.Elements, group: Int, of extent: ChunkExtent,
+        _ input: QuantizedInput, _ task: lamina_panel_task, _ kernels: KernelTable
+    ) {
+        let geometry = tensor.geometry
+        switch elements {
+        case .narrow(let chunk):
+            chunk.multiply(
+                group: group, of: extent, geometry, input.codes, task, restored: input.restored, kernels)
+        case .decoded(let start) where takesCodes:
+            QuantizedGroup(start, group: group, of: extent, geometry).multiply(form, input.codes, task, kernels)
+        case .decoded(let start):
+            QuantizedGroup(start, group: group, of: extent, geometry).multiplyWidened(
+                form, task, widened: input.widened, kernels)
+        }
+    }
+}
+
 /// Up to four panels of 16 rows: what is multiplied at once.
 struct QuantizedGroup {
     private var panels: [4 of lamina_quantized_panel]
@@ -25,9 +55,35 @@ struct QuantizedGroup {
         }
     }
 
+    /// Group `index` of a narrow chunk that covers `extent`.
+    init(_ chunk: NarrowChunk, group index: Int, of extent: ChunkExtent, _ geometry: ChunkGeometry) {
+        self.init(chunk.start, group: index, of: extent, geometry)
+        for panel in 0..<count {
+            panels[panel].bytes = chunk.panel(index * ChunkGeometry.panelsPerGroup + panel)
+        }
+    }
+
     /// Multiplies codes with codes. `task` says where the products go, and of how many columns.
     func multiply(
         _ form: lamina_scheme, _ codes: lamina_quantized_activations, _ task: lamina_panel_task, _ kernels: KernelTable
+    ) {
+        withProduct(codes, task) { product in
+            switch form {
+            case LAMINA_SCHEME_ROW8: kernels.pointee.multiply_quantized.0?(&product)
+            case LAMINA_SCHEME_Q8: kernels.pointee.multiply_quantized.1?(&product)
+            default: kernels.pointee.multiply_quantized.2?(&product)
+            }
+        }
+    }
+
+    /// The same for narrow panels.
+    func multiplyNarrow(_ codes: lamina_quantized_activations, _ task: lamina_panel_task, _ kernels: KernelTable) {
+        withProduct(codes, task) { kernels.pointee.multiply_narrow(&$0) }
+    }
+
+    private func withProduct(
+        _ codes: lamina_quantized_activations, _ task: lamina_panel_task,
+        _ multiply: (inout lamina_quantized_task) -> Void
     ) {
         withUnsafePointer(to: panels) { panels in
             var product = lamina_quantized_task()
@@ -37,11 +93,7 @@ struct QuantizedGroup {
             product.y = task.y
             product.y_stride = task.y_stride
             product.columns = task.columns
-            switch form {
-            case LAMINA_SCHEME_ROW8: kernels.pointee.multiply_quantized.0?(&product)
-            case LAMINA_SCHEME_Q8: kernels.pointee.multiply_quantized.1?(&product)
-            default: kernels.pointee.multiply_quantized.2?(&product)
-            }
+            multiply(&product)
         }
     }
 

@@ -38,10 +38,12 @@ final class ComputeProbe: @unchecked Sendable {
     private struct Sample {
         var chunk: Int
         var form: WeightForm
+        /// Where panels of a narrow chunk begin, in each copy.
+        var offsets: [Int] = []
         /// Bytes of a copy, and from one to the next.
         var byteCount: Int
-        var stride: Int
-        var copies: Int
+        var stride = 0
+        var copies = 1
     }
 
     private let plan: StreamPlan
@@ -213,33 +215,50 @@ final class ComputeProbe: @unchecked Sendable {
 
     // MARK: Samples
 
-    /// Reads the largest chunk of `form` and copies it; for words in the clear a coded chunk is decoded.
+    /// Reads the largest chunk of `form` and copies it; for words in the clear and narrow codes a coded one is decoded.
     private func sample(_ form: WeightForm) throws(LaminaError) -> Sample? {
         let exact = largestChunk { self.plan.form(ofChunk: $0, keepsDecoded: false) == form }
         let other =
-            form.coding == .clear
+            form.coding == .clear || form.coding == .narrow
             ? largestChunk { self.plan.form(ofChunk: $0, keepsDecoded: true) == form } : nil
         guard let chunk = exact ?? other, let base = memory.baseAddress else { return nil }
         let planned = plan.chunks[chunk]
-        var byteCount = planned.byteCount
         try read(chunk)
-        if exact == nil {
-            byteCount = planned.decodedBytes
-            guard byteCount <= memory.count else { return nil }
-            let matrix = plan.matrices[planned.matrix]
-            let decoder = try ChunkDecoder(slotBytes: matrix.tensor.geometry.slotBytes, kernels: kernels)
-            let elements = try decoder.decodeChecked(
-                matrix.tensor, chunk: planned.chunk,
-                stored: UnsafeRawBufferPointer(start: base, count: planned.byteCount), base: planned.offset,
-                planeCount: matrix.planeCount, planeBytes: matrix.planeBytes)
-            base.copyMemory(from: elements, byteCount: byteCount)
-        }
-        let stride = roundedUp(byteCount, to: 64)
+        var sample = Sample(chunk: chunk, form: form, byteCount: planned.byteCount)
+        if exact == nil, try !decode(planned, &sample) { return nil }
+        let (byteCount, stride) = (sample.byteCount, roundedUp(sample.byteCount, to: 64))
         let copies = max(1, min(memory.count, max(ComputeProbe.mostSampleBytes, stride)) / stride)
         for copy in 1..<max(2, copies) where copy < copies {
             (base + copy * stride).copyMemory(from: base, byteCount: byteCount)
         }
-        return Sample(chunk: chunk, form: form, byteCount: byteCount, stride: stride, copies: copies)
+        (sample.stride, sample.copies) = (stride, copies)
+        return sample
+    }
+
+    /// Decodes the stored chunk at the beginning of the memory, to where it is. False if there is no room.
+    private func decode(_ planned: PlannedChunk, _ sample: inout Sample) throws(LaminaError) -> Bool {
+        let matrix = plan.matrices[planned.matrix]
+        let geometry = matrix.tensor.geometry
+        let panels = sample.form.coding == .narrow ? geometry.chunk(planned.chunk).unitCount : 0
+        let room = panels > 0 ? NarrowChunk.room(geometry, panels: panels) : planned.decodedBytes
+        guard room <= memory.count, let base = memory.baseAddress else { return false }
+        let decoder = try ChunkDecoder(slotBytes: geometry.slotBytes, kernels: kernels)
+        let elements = try decoder.decodeChecked(
+            matrix.tensor, chunk: planned.chunk,
+            stored: UnsafeRawBufferPointer(start: base, count: planned.byteCount), base: planned.offset,
+            planeCount: matrix.planeCount, planeBytes: matrix.planeBytes)
+        sample.byteCount = planned.decodedBytes
+        guard panels > 0 else {
+            base.copyMemory(from: elements, byteCount: sample.byteCount)
+            return true
+        }
+        sample.offsets = [Int](repeating: 0, count: panels)
+        sample.byteCount = sample.offsets.withUnsafeMutableBufferPointer { offsets in
+            offsets.baseAddress.map {
+                NarrowChunk.make(elements, of: geometry, panels: panels, at: base, offsets: $0, kernels)
+            } ?? 0
+        }
+        return true
     }
 
     private func largestChunk(where isWanted: (Int) -> Bool) -> Int? {
@@ -275,12 +294,17 @@ final class ComputeProbe: @unchecked Sendable {
         let matrix = plan.matrices[planned.matrix]
         guard let start = stored.baseAddress else { return }
         switch sample.form.coding {
-        case .clear: multiply(start, planned, columns: columns, hand)
+        case .clear: multiply(.decoded(start), planned, columns: columns, hand)
+        case .narrow:
+            sample.offsets.withUnsafeBufferPointer { offsets in
+                guard let offsets = offsets.baseAddress else { return }
+                multiply(.narrow(NarrowChunk(start: start, offsets: offsets)), planned, columns: columns, hand)
+            }
         case .planes:
             let elements = try hand.decoder.decodeChecked(
                 matrix.tensor, chunk: planned.chunk, stored: stored, base: planned.offset,
                 planeCount: matrix.planeCount, planeBytes: matrix.planeBytes)
-            multiply(elements, planned, columns: columns, hand)
+            multiply(.decoded(elements), planned, columns: columns, hand)
         case .tiers:
             let tiers = try ChunkDecoder.tiers(
                 matrix.tensor, chunk: planned.chunk, stored: stored, base: planned.offset,
@@ -297,21 +321,18 @@ final class ComputeProbe: @unchecked Sendable {
         }
     }
 
-    private func multiply(_ elements: UnsafeRawPointer, _ planned: PlannedChunk, columns: Int, _ hand: Hand) {
+    private func multiply(_ elements: DecodedChunks.Elements, _ planned: PlannedChunk, columns: Int, _ hand: Hand) {
         let matrix = plan.matrices[planned.matrix]
         let geometry = matrix.tensor.geometry
         let extent = geometry.chunk(planned.chunk)
         for group in 0..<geometry.groupCount(extent) {
             var task = panel(group, planned, columns: columns, hand)
             if let form = matrix.form {
-                let weights = QuantizedGroup(elements, group: group, of: extent, geometry)
-                if matrix.takesCodes {
-                    weights.multiply(form, codes.columns(0), task, kernels)
-                } else {
-                    weights.multiplyWidened(form, task, widened: hand.widened.start, kernels)
-                }
-            } else {
-                task.weights = elements + group * geometry.unitBytes(of: extent)
+                let input = QuantizedInput(
+                    codes: codes.columns(0), widened: hand.widened.start, restored: hand.decoder.room)
+                matrix.multiply(form, elements, group: group, of: extent, input, task, kernels)
+            } else if case .decoded(let start) = elements {
+                task.weights = start + group * geometry.unitBytes(of: extent)
                 kernels.multiply(matrix.weightType, &task, widened: hand.widened.start)
             }
         }

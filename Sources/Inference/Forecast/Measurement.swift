@@ -66,7 +66,7 @@ extension SessionPlan {
         let room = try measuringMemory()
         let probe = try ComputeProbe(self, columns: columns.last ?? 1, memory: room.bytes)
         var forms = PassCost(self).forms
-        if alsoDecoded { forms.formUnion(forms.map(\.decoded)) }
+        if alsoDecoded { forms.formUnion(stream.chunks.indices.map { stream.form(ofChunk: $0, keepsDecoded: true) }) }
         var products: [WeightForm: [ComputeRates.Product]] = [:]
         for form in forms { products[form] = try probe.products(form, columns: columns) }
         return ComputeRates(

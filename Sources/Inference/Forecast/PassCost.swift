@@ -7,6 +7,8 @@ public struct WeightForm: Sendable, Hashable {
     public enum Coding: String, Sendable, CaseIterable {
         /// Words in the clear, multiplied as they are.
         case clear = "raw"
+        /// Codes with as few bits as they need, made bytes inside the product.
+        case narrow = "narrow"
         /// Tiers, decoded inside the product.
         case tiers = "exp-tier"
         /// Coded planes, put together in scratch memory and multiplied from there.
@@ -25,8 +27,6 @@ public struct WeightForm: Sendable, Hashable {
         self.scheme = scheme
     }
 
-    /// The same weights decoded.
-    var decoded: WeightForm { WeightForm(dtype: dtype, coding: .clear, scheme: scheme) }
     /// `BF16`, `q4`: what is multiplied.
     public var weightName: String { scheme ?? dtype.rawValue }
 }
@@ -131,7 +131,7 @@ extension StreamPlan {
         let first = chunk.chunk * matrix.planeCount
         let coding: WeightForm.Coding =
             switch matrix.tensor.chunks[first].encoding {
-            case _ where keepsDecoded: .clear
+            case _ where keepsDecoded: matrix.isKeptNarrow ? .narrow : .clear
             case .raw where matrix.planeCount == 1: .clear
             case .expTier: .tiers
             default: .planes

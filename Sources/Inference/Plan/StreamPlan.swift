@@ -145,8 +145,6 @@ struct StreamPlan: Sendable {
     var bookkeepingBytes: Int { 160 * chunks.count }
     /// Decoded bytes of the largest slot.
     var largestDecodedBytes: Int { matrices.reduce(64) { max($0, $1.tensor.geometry.slotBytes) } }
-    /// Decoded bytes of all chunks of a pass, as `DecodedChunks` keeps them.
-    var decodedBytesPerPass: Int { chunks.reduce(0) { $0 + DecodedChunks.room(for: $1) } }
     var head: PlannedMatrix { matrices[tasks[headTasks.lowerBound].matrix] }
 }
 

@@ -188,6 +188,40 @@ static void check_multiplying(check *c, lamina_scheme scheme, size_t columns, si
     expect_same_floats(c, "multiply_quantized", found, expected, batch * Y_STRIDE);
 }
 
+// The first panel of a slot of ROW8 made narrow and multiplied, with codes that lie together but for a few.
+static void check_narrow(check *c, size_t columns, size_t batch) {
+    static float found[LARGEST_BATCH * Y_STRIDE];
+    static float expected[LARGEST_BATCH * Y_STRIDE];
+    static uint8_t narrow[PADDED * 20 + 4096] __attribute__((aligned(64)));
+    static uint8_t reference[PADDED * 20 + 4096];
+    static uint8_t restored[PADDED * 20 + 4096];
+    const size_t bytes = lamina_quantized_panel_bytes(LAMINA_SCHEME_ROW8, columns);
+    const uint64_t range = UINT64_C(1) << next_random(c) % 9;
+    for (size_t i = 64; i < bytes; ++i) {
+        const uint64_t random = next_random(c) >> 8;
+        slot[i] = (uint8_t)(random % 499 == 0 ? random >> 20 : 128 - range / 2 + (random >> 20) % range);
+    }
+    memset(narrow, 0xee, sizeof narrow);
+    memset(reference, 0xee, sizeof reference);
+    c->kernels->narrow_panel(slot, columns, narrow);
+    c->reference->narrow_panel(slot, columns, reference);
+    expect_same(c, "narrow_panel", narrow, reference, sizeof narrow);
+    c->kernels->restore_panel(narrow, columns, restored);
+    expect_same(c, "restore_panel", restored, slot, bytes);
+    lamina_quantized_panel panel = lamina_quantized_panel_at(LAMINA_SCHEME_ROW8, slot, 0, columns, 0, 16);
+    lamina_quantized_task task = {
+        .panels = &panel, .panel_count = 1, .x = {codes, PADDED, scales, corrections, BLOCKS},
+        .y = expected, .y_stride = Y_STRIDE, .columns = batch,
+    };
+    memset(found, 0xee, sizeof found);
+    memset(expected, 0xee, sizeof expected);
+    c->reference->multiply_quantized[LAMINA_SCHEME_ROW8](&task);
+    panel.bytes = narrow;
+    task.y = found;
+    c->kernels->multiply_narrow(&task);
+    expect_same_floats(c, "multiply_narrow", found, expected, batch * Y_STRIDE);
+}
+
 void check_quantized(check *c) {
     static const size_t lengths[] = {1, 7, 32, 33, 64, 100, 511, 512, 513, 576, 1000, 1100, 2048, LARGEST_COLUMNS};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; ++i) {
@@ -202,6 +236,10 @@ void check_quantized(check *c) {
             check_multiplying(c, (lamina_scheme)scheme, lengths[i], 1);
             check_multiplying(c, (lamina_scheme)scheme, lengths[i], 1 + next_random(c) % LARGEST_BATCH);
             check_multiplying(c, (lamina_scheme)scheme, lengths[i], 2 + i);
+            if (scheme == LAMINA_SCHEME_ROW8) {
+                check_narrow(c, lengths[i], 1);
+                check_narrow(c, lengths[i], 2 + i);
+            }
         }
     }
 }
