@@ -17,6 +17,8 @@ ATTEMPTS = 3
 LINE = re.compile(r"^(\S+)\s+(gemv|gemv single)\s+(int8-row|q8|q4|nf4)\s+([\d.]+) GB/s\s+read\s+([\d.]+)\s+ratio\s+"
                   r"([\d.]+)", re.MULTILINE)
 
+NARROW = re.compile(r"^\S+\s+4\.60\s+[\d.]+\s+[\d.]+ GB/s\s+([\d.]+) GB/s\s+([\d.]+)", re.MULTILINE)
+
 
 def busy_seconds():
     """Of all processors since the machine was started."""
@@ -52,10 +54,20 @@ class QuietRun:
         self.output = done.stdout
 
 
+def narrow_share(threads, rounds):
+    """The same of ecq's codes as they lie in memory, with the spread they have at 4.25 bits."""
+    done = subprocess.run([program("narrow_benchmark")[1], str(threads), str(rounds), "4.6"], capture_output=True,
+                          text=True)
+    line = NARROW.search(done.stdout)
+    if done.returncode != 0 or line is None:
+        fail(f"the benchmark of narrow codes says nothing: {done.stdout} {done.stderr}")
+    return float(line[2]), float(line[1]) * 1e9
+
+
 def kernel_shares(threads, rounds=15):
     """Scheme -> (share of the rate of memory that its product with one column reaches, both in turn on the same memory,
     and that rate in bytes per second); nf4's with f32, the others' with 8-bit activations."""
-    found = {}
+    found = {"ecq@4.25": narrow_share(threads, rounds)}
     for kind in ("gemv", "f32"):
         done = subprocess.run([program("quantized_benchmark")[1], str(threads), str(rounds), kind], capture_output=True, text=True)
         lines = LINE.findall(done.stdout)

@@ -76,6 +76,7 @@ static int create_file(lamina_hdf5_file *file) {
     if (access >= 0 && creation >= 0 && H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18) >= 0
         && H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0
         && H5Pset_userblock(creation, file->placement.user_block_size) >= 0
+        && H5Pset_istore_k(creation, LAMINA_HDF5_INDEX_K) >= 0
         && H5Pset_obj_track_times(creation, 0) >= 0) {
         file->file = H5Fcreate("shard", H5F_ACC_TRUNC, creation, access);
         status = file->file < 0 ? -1 : 0;

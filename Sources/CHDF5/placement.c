@@ -16,10 +16,11 @@ enum {
     PAGE = 4096,
     // A block that cannot grow the last one because chunks lie behind it is made this large, so that there are few.
     LATER_BLOCK_BYTES = 16 * PAGE,
-    // Version 1 B-tree of chunks, one dimension: 64 entries a node; 24 bytes of header, keys of 24, children of 8.
-    INDEX_NODE_BYTES = 24 + 65 * 24 + 64 * 8,
+    // Version 1 B-tree of chunks, one dimension: 24 bytes of header, keys of 24, children of 8.
+    INDEX_NODE_ENTRIES = 2 * LAMINA_HDF5_INDEX_K,
+    INDEX_NODE_BYTES = 24 + (INDEX_NODE_ENTRIES + 1) * 24 + INDEX_NODE_ENTRIES * 8,
     // What a node keeps when it splits at the right edge: libhdf5 leaves nine tenths in the left half.
-    INDEX_NODE_FILL = 57,
+    INDEX_NODE_FILL = INDEX_NODE_ENTRIES * 9 / 10,
 };
 
 // libhdf5 opens a driver's file twice when it creates one; both are only views of the placement.

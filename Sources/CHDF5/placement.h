@@ -7,6 +7,10 @@
 
 #include "lamina_hdf5.h"
 
+// Half of the chunks that a node of a dataset's index has room for. The library's own 32 take 2 KiB for every matrix, most
+// of which have a few chunks.
+enum { LAMINA_HDF5_INDEX_K = 4 };
+
 // A stretch of the file that holds metadata, kept in memory until it is written whole.
 typedef struct metadata_block {
     uint64_t offset;

@@ -52,7 +52,7 @@ LAMINA_INLINE void add_narrow_block(size_t planes, const narrow_panel *panel, co
     }
     // Stays in registers.
     uint8_t codes[NARROW_CODES];
-    restore_groups(planes, panel->codes + block * narrow_block_bytes(NARROW_LEAST + planes), codes);
+    restore_groups(planes, block_codes, codes);
     product_integers integers[NARROW_TILES][PRODUCT_SINGLE_VECTORS];
     product_block_sums all[NARROW_TILES];
     LAMINA_UNROLL
@@ -158,8 +158,9 @@ LAMINA_INLINE void multiply_restored_panel(const lamina_quantized_panel *panel, 
             restore_blocks(&narrow, block, chain.blocks, codes);
             chain.codes = codes;
         }
-        const uint8_t *ahead = narrow.codes + (block + CHAIN_BLOCKS) * narrow_block_bytes(narrow.bits);
-        multiply_restored_chain(&chain, ahead, x, column, columns, y);
+        const bool goes_on = narrow.bits <= NARROW_MOST && k + LAMINA_CHAIN_LENGTH < panel->columns;
+        const uint8_t *next = narrow.codes + (block + CHAIN_BLOCKS) * narrow_block_bytes(narrow.bits);
+        multiply_restored_chain(&chain, goes_on ? next : NULL, x, column, columns, y);
     }
 }
 
