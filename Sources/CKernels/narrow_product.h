@@ -115,7 +115,6 @@ LAMINA_INLINE void multiply_narrow_panel(const lamina_quantized_panel *panel, co
     case 4: multiply_narrow_planes(0, &narrow, &row8, x, y); break;
     case 5: multiply_narrow_planes(1, &narrow, &row8, x, y); break;
     case 6: multiply_narrow_planes(2, &narrow, &row8, x, y); break;
-    case 7: multiply_narrow_planes(3, &narrow, &row8, x, y); break;
     default: multiply_one_panel(LAMINA_SCHEME_ROW8, &row8, x, y); break;
     }
 }

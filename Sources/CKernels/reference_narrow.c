@@ -42,7 +42,7 @@ static size_t bytes_with(size_t bits, size_t blocks, size_t listed) {
 static size_t choose_bits(const uint8_t *codes, size_t blocks) {
     size_t best = 8;
     size_t least = blocks * CODES;
-    for (size_t bits = 4; bits < 8; ++bits) {
+    for (size_t bits = 4; bits <= 6; ++bits) {
         const size_t listed = count_listed(codes, blocks * CODES, bits);
         const size_t cost = blocks * 64 * bits + listed * LISTED_COST;
         if (cost < least && listed <= 65535 && bytes_with(bits, blocks, listed) <= bytes_with(8, blocks, 0)) {

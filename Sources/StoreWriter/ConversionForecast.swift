@@ -43,9 +43,13 @@ public struct ConversionForecast: Sendable {
         memoryBytes = BlockPipeline.memoryBytes(for: plan.shards.flatMap(\.tensors), threads: threads)
     }
 
+    /// Of the manifest, about, for each tensor.
+    private static let manifestEntryBytes = 400
+
     /// Side files and manifest, about.
     public static func bytesBesideShards(_ plan: ConversionPlan) -> UInt64 {
-        let manifest = plan.shards.reduce(UInt64(0)) { $0 + 512 * UInt64($1.tensors.count) } + 16_384
+        let tensors = plan.shards.reduce(0) { $0 + $1.tensors.count }
+        let manifest = UInt64(manifestEntryBytes * tensors + 2048)
         return plan.sideFiles.reduce(manifest) { $0 + UInt64(roundedUp($1.bytes.count, to: 4096)) }
     }
 
@@ -56,7 +60,7 @@ public struct ConversionForecast: Sendable {
     static func structureBytes(_ job: TensorJob) -> Int {
         let planes = job.codec.planes(elementSize: job.dtype.size).count
         let chunks = job.geometry.chunkCount * planes
-        return groupBytes(planes: planes, chunks: chunks) + 512 + 24 * chunks
+        return groupBytes(planes: planes, chunks: chunks) + manifestEntryBytes + 24 * chunks
     }
 
     /// Follows the conversion shard by shard. An original goes when the shard after its last one is complete: deletion

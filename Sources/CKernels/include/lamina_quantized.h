@@ -61,7 +61,7 @@ size_t lamina_quantized_panel_bytes(lamina_scheme scheme, size_t columns);
 // Bytes of a slot of `panels` panels, a multiple of 64.
 size_t lamina_quantized_slot_bytes(lamina_scheme scheme, size_t columns, size_t panels);
 
-// A narrow panel: one of ROW8 in memory only, for decoding to read less. Bits b, 4 to 8, are chosen panel by panel.
+// A narrow panel: one of ROW8 in memory only, for decoding to read less. Bits b, 4 to 6 or 8, are chosen panel by panel.
 //   uint32 b, filled to 64 bytes; steps and escapes of the panel; if b is 8, its codes; else
 //   uint16 ends[blocks], filled to 64 bytes: codes listed up to the end of each block of 32 k
 //   codes of each block, 64 b bytes: with group g the 64 bytes of k 4 g..<4 g + 4, byte 64 * (g/2) + j has the low 4 bits
