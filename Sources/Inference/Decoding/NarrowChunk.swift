@@ -10,7 +10,7 @@ struct NarrowChunk {
     let offsets: UnsafePointer<Int>
 
     /// For more columns codes are made bytes first: they are used often enough.
-    private static let mostColumns = 64
+    private static let mostColumns = 16
 
     /// Writes the panels of a decoded chunk to `target`, which has room for `room`, and their places to `offsets`. Returns
     /// the bytes they take.

@@ -72,9 +72,11 @@ final class ComputeProbe: @unchecked Sendable {
     private static let secondsPerRound = 0.006
     private static let barriers = 200
 
-    /// Will measure in `memory`, which must hold the largest chunk as stored, for up to `columns` columns. Throws
-    /// `.limit` for memory or threads.
-    init(_ session: SessionPlan, columns: Int, memory: UnsafeMutableRawBufferPointer) throws(LaminaError) {
+    /// Will measure in `memory`, which must hold the largest chunk as stored, for up to `columns` columns; decoded chunks,
+    /// too, if it `decodes`. Throws `.limit` for memory or threads.
+    init(
+        _ session: SessionPlan, columns: Int, decodes: Bool, memory: UnsafeMutableRawBufferPointer
+    ) throws(LaminaError) {
         plan = session.stream
         keyValueType = session.options.keyValueType
         kernels = session.kernels
@@ -92,7 +94,7 @@ final class ComputeProbe: @unchecked Sendable {
             hands.append(
                 try Hand(
                     number: number,
-                    scratchBytes: session.stream.scratchBytes(keepsDecoded: session.memory.keepsDecoded),
+                    scratchBytes: session.stream.scratchBytes(keepsDecoded: decodes),
                     outputs: max(64 * columns, queries * widestHead), queries: queries,
                     kernels: session.kernels))
         }
@@ -240,8 +242,8 @@ final class ComputeProbe: @unchecked Sendable {
         let matrix = plan.matrices[planned.matrix]
         let geometry = matrix.tensor.geometry
         let panels = sample.form.coding == .narrow ? geometry.chunk(planned.chunk).unitCount : 0
-        let room = panels > 0 ? NarrowChunk.room(geometry, panels: panels) : planned.decodedBytes
-        guard room <= memory.count, let base = memory.baseAddress else { return false }
+        let needed = panels > 0 ? NarrowChunk.room(geometry, panels: panels) : planned.decodedBytes
+        guard needed <= memory.count, let base = memory.baseAddress else { return false }
         let decoder = try ChunkDecoder(slotBytes: geometry.slotBytes, kernels: kernels)
         let elements = try decoder.decodeChecked(
             matrix.tensor, chunk: planned.chunk,
@@ -252,10 +254,13 @@ final class ComputeProbe: @unchecked Sendable {
             base.copyMemory(from: elements, byteCount: sample.byteCount)
             return true
         }
+        // What is stored in the clear is not moved by decoding, and would be overwritten.
+        let room = decoder.room
+        if elements != UnsafeRawPointer(room) { room.copyMemory(from: elements, byteCount: sample.byteCount) }
         sample.offsets = [Int](repeating: 0, count: panels)
         sample.byteCount = sample.offsets.withUnsafeMutableBufferPointer { offsets in
             offsets.baseAddress.map {
-                NarrowChunk.make(elements, of: geometry, panels: panels, at: base, offsets: $0, kernels)
+                NarrowChunk.make(room, of: geometry, panels: panels, at: base, offsets: $0, kernels)
             } ?? 0
         }
         return true

@@ -64,9 +64,17 @@ extension SessionPlan {
         // Room for activations of so many columns is part of the plan.
         let columns = columns.filter { $0 == 1 || $0 <= memory.columns }
         let room = try measuringMemory()
-        let probe = try ComputeProbe(self, columns: columns.last ?? 1, memory: room.bytes)
+        let probe = try ComputeProbe(
+            self, columns: columns.last ?? 1, decodes: alsoDecoded || memory.keepsDecoded, memory: room.bytes)
         var forms = PassCost(self).forms
-        if alsoDecoded { forms.formUnion(stream.chunks.indices.map { stream.form(ofChunk: $0, keepsDecoded: true) }) }
+        if alsoDecoded {
+            // For other budgets than this one. What is never kept decoded never gets narrow.
+            let isFaster = stream.isDecodedFaster(kernels)
+            for isDecoded in [false, true] {
+                let all = stream.chunks.indices.map { stream.form(ofChunk: $0, keepsDecoded: isDecoded) }
+                forms.formUnion(all.filter { isFaster || $0.coding != .narrow })
+            }
+        }
         var products: [WeightForm: [ComputeRates.Product]] = [:]
         for form in forms { products[form] = try probe.products(form, columns: columns) }
         return ComputeRates(
